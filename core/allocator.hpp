@@ -1,0 +1,67 @@
+#pragma once
+// The caching allocator: freed blocks are kept in buckets by size and handed out again, so that a
+// training step in its steady state asks the operating system for nothing.
+//
+//   - Sizes are rounded up to one of eight buckets per power of two (at most 12.5 % waste), 64-byte
+//     aligned; a block only ever serves its own bucket.
+//   - The cache is bounded: before fresh memory is taken beyond 1.5 x the peak in use (+ 64 MiB),
+//   all
+//     cached blocks go back first. Changing shapes therefore cannot make memory creep.
+//   - With a limit set, an allocation that would pass it first empties the cache, then throws Error
+//     naming what was asked, in use and allowed.
+//   - Thread safe (one mutex).
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <invar/core/device.hpp>
+#include <mutex>
+#include <vector>
+
+namespace invar {
+
+struct MemoryStats {
+  std::size_t in_use = 0;         ///< bytes held by live storages
+  std::size_t peak = 0;           ///< highest in_use since the last reset_peak
+  std::size_t cached = 0;         ///< bytes kept for reuse
+  std::size_t limit = 0;          ///< upper bound of in_use + cached; 0: none
+  std::uint64_t requests = 0;     ///< calls of allocate
+  std::uint64_t from_system = 0;  ///< requests that the cache could not serve
+};
+
+/// Where fresh memory comes from: the operating system, or a GPU's driver.
+struct RawMemory {
+  void* (*allocate)(std::size_t bytes);  ///< nullptr when there is none
+  void (*release)(void* block, std::size_t bytes);
+};
+
+class CachingAllocator {
+ public:
+  explicit CachingAllocator(RawMemory raw) : raw_(raw) {}
+
+  /// A block of at least `bytes` bytes (never nullptr).
+  void* allocate(std::size_t bytes);
+  /// Takes back a block; `bytes` as given to allocate.
+  void release(void* block, std::size_t bytes) noexcept;
+
+  MemoryStats stats() const;
+  void reset_peak();
+  /// 0 removes the limit.
+  void set_limit(std::size_t bytes);
+  /// Returns every cached block to the system.
+  void empty_cache();
+
+ private:
+  static constexpr int kBuckets = 8 * 64;
+  void empty_cache_locked() noexcept;
+
+  RawMemory raw_;
+  mutable std::mutex mutex_;
+  std::array<std::vector<void*>, kBuckets> free_;
+  MemoryStats stats_;
+  std::size_t all_time_peak_ = 0;
+};
+
+/// The allocator of a device; throws Error for a device this build does not support.
+CachingAllocator& allocator(Device device = kCpu);
+
+}  // namespace invar

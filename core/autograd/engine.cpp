@@ -1,0 +1,277 @@
+#include <algorithm>
+#include <invar/core/autograd/engine.hpp>
+#include <invar/core/autograd/engine_ops.hpp>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/saved_tensor.hpp>
+#include <queue>
+#include <unordered_map>
+
+namespace invar {
+namespace {
+
+thread_local Node* running = nullptr;
+
+/// What one pass knows about one node.
+struct Task {
+  int pending = 0;         ///< edges that have not delivered yet
+  bool needed = true;      ///< false iff no requested input lies behind this node
+  bool requested = false;  ///< its incoming gradients are part of grad()'s answer
+  Tensors gradients;       ///< one slot per output of the node; undefined: nothing arrived
+};
+
+struct OlderFirst {
+  bool operator()(const Node* a, const Node* b) const {
+    return a->sequence_nr() < b->sequence_nr();
+  }
+};
+
+class Pass {
+ public:
+  Pass(const Tensors& roots, const Tensors& gradients, BackwardOptions options,
+       const Tensors* inputs)
+      : options_(options), inputs_(inputs) {
+    internal_check(gradients.empty() || gradients.size() == roots.size(), "backward",
+                   "{} roots, {} gradients", roots.size(), gradients.size());
+    discover(roots);
+    if (inputs_) keep_only_paths_to_inputs();
+    for (std::size_t i = 0; i < roots.size(); ++i) {
+      deliver(edge_of(roots[i]), start_of(roots[i], gradients.empty() ? Tensor() : gradients[i]),
+              "backward");
+    }
+  }
+
+  void run() {
+    GradMode mode(options_.create_graph);
+    for (const Edge& root : roots_) --tasks_.at(root.node.get()).pending;
+    for (const Edge& root : roots_) enqueue_once(root.node.get());
+    while (!ready_.empty()) {
+      Node* node = ready_.top();
+      ready_.pop();
+      Task& task = tasks_.at(node);
+      run_hooks(*node, task.gradients);
+      if (task.requested) capture(node, task.gradients);
+      if (task.needed) run_node(*node, std::move(task.gradients));
+    }
+  }
+
+  /// grad()'s answer, in the order of the inputs.
+  Tensors& captured() { return captured_; }
+
+ private:
+  static Tensor start_of(const Tensor& root, const Tensor& gradient) {
+    check(root.requires_grad(), "backward",
+          "expected a tensor that depends on one that requires grad, got {}: call "
+          "requires_grad_() on a leaf before the forward pass, and do not compute it under NoGrad",
+          root.defined() ? fmt::format("one of shape {} without history", root.shape())
+                         : std::string("an undefined tensor"));
+    if (!gradient.defined()) {
+      check(root.numel() == 1, "backward",
+            "expected a tensor of one element, got shape {}: reduce it first (sum, mean), or pass "
+            "the gradient of that shape",
+            root.shape());
+      return engine_ops::ones_like(root.detach());
+    }
+    check(gradient.shape() == root.shape() && gradient.dtype() == root.dtype(), "backward",
+          "expected a gradient of shape {} and dtype {}, got {} and {}", root.shape(), root.dtype(),
+          gradient.shape(), gradient.dtype());
+    return gradient;
+  }
+
+  void discover(const Tensors& roots) {
+    std::vector<Node*> found;
+    const auto visit = [&](const Edge& edge) {
+      if (!edge.node) return;
+      auto [entry, is_new] = tasks_.try_emplace(edge.node.get());
+      ++entry->second.pending;
+      if (is_new) {
+        entry->second.gradients.resize(edge.node->outputs().size());
+        found.push_back(edge.node.get());
+      }
+    };
+    for (const Tensor& root : roots) {
+      roots_.push_back(edge_of(root));
+      visit(roots_.back());
+    }
+    while (!found.empty()) {
+      Node* node = found.back();
+      found.pop_back();
+      for (const Edge& edge : node->edges()) visit(edge);
+    }
+  }
+
+  /// An edge leads to a smaller sequence number (or to a sink), so one sweep from the oldest node
+  /// finds every node with a requested input behind it.
+  void keep_only_paths_to_inputs() {
+    captured_.resize(inputs_->size());
+    for (const Tensor& input : *inputs_) {
+      check(input.requires_grad(), "grad",
+            "expected inputs that require grad, got one of shape {} that does not: call "
+            "requires_grad_() before the forward pass",
+            input.shape());
+      const auto entry = tasks_.find(edge_of(input).node.get());
+      if (entry != tasks_.end()) entry->second.requested = true;
+    }
+    std::vector<Node*> nodes;
+    nodes.reserve(tasks_.size());
+    for (auto& [node, task] : tasks_) {
+      task.needed = false;
+      if (node->edges().empty()) continue;
+      nodes.push_back(node);
+    }
+    std::sort(nodes.begin(), nodes.end(), OlderFirst());
+    for (Node* node : nodes) {
+      for (const Edge& edge : node->edges()) {
+        if (edge.node && is_wanted(edge)) tasks_.at(node).needed = true;
+      }
+    }
+  }
+
+  bool is_wanted(const Edge& edge) const {
+    const Task& task = tasks_.at(edge.node.get());
+    return task.needed || task.requested;
+  }
+
+  void run_hooks(Node& node, Tensors& gradients) {
+    for (const auto& [output_nr, hook] : node.hooks()) {
+      Tensor& gradient = gradients[static_cast<std::size_t>(output_nr)];
+      if (!gradient.defined()) continue;
+      Tensor replacement = hook(gradient);
+      if (!replacement.defined()) continue;
+      check(replacement.shape() == gradient.shape(), "register_hook",
+            "expected the hook to return a gradient of shape {}, got {}", gradient.shape(),
+            replacement.shape());
+      gradient = std::move(replacement);
+    }
+  }
+
+  void capture(Node* node, const Tensors& gradients) {
+    for (std::size_t i = 0; i < inputs_->size(); ++i) {
+      const Edge edge = edge_of((*inputs_)[i]);
+      if (edge.node.get() == node) {
+        captured_[i] = gradients[static_cast<std::size_t>(edge.output_nr)];
+      }
+    }
+  }
+
+  void run_node(Node& node, Tensors gradients) {
+    check(!node.released(), "backward",
+          "expected a graph that still holds its saved tensors, got one that an earlier backward "
+          "has freed (at {}): pass retain_graph = true to the earlier call",
+          node.name());
+    const auto& edges = node.edges();
+    Needs needs;
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      if (edges[i].node && is_wanted(edges[i])) needs.add(i);
+    }
+    const bool any = std::any_of(gradients.begin(), gradients.end(),
+                                 [](const Tensor& g) { return g.defined(); });
+    Tensors results;
+    if (any) {
+      Node* outer = std::exchange(running, &node);
+      try {
+        results = node.apply(gradients, needs);
+      } catch (...) {
+        running = outer;
+        throw;
+      }
+      running = outer;
+      internal_check(edges.empty() || results.size() == edges.size(), node.name(),
+                     "the gradient rule returned {} gradients for {} inputs", results.size(),
+                     edges.size());
+    }
+    if (!options_.retain_graph && !options_.create_graph) node.release();
+    gradients.clear();
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      Node* next = edges[i].node.get();
+      if (!next) continue;
+      if (any && results[i].defined() && needs[i]) {
+        if (anomaly_enabled()) check_finite(node, results[i], i);
+        deliver(edges[i], std::move(results[i]), node.name());
+      }
+      if (--tasks_.at(next).pending == 0 && is_wanted(edges[i])) ready_.push(next);
+    }
+  }
+
+  static void check_finite(const Node& node, const Tensor& gradient, std::size_t input) {
+    check(engine_ops::all_finite(gradient.detach()), "backward",
+          "expected finite gradients, but {} made a NaN or infinite one for its input {} of shape "
+          "{}. The forward call was made at:{}",
+          node.name(), input, gradient.shape(),
+          node.origin().empty() ? " (unknown: run the forward pass in anomaly mode too)"
+                                : node.origin());
+  }
+
+  /// Adds a gradient to the slot that the edge leads to.
+  void deliver(const Edge& edge, Tensor gradient, const char* from) {
+    const TensorMeta& expected = edge.node->outputs()[static_cast<std::size_t>(edge.output_nr)];
+    internal_check(gradient.shape() == expected.shape && gradient.dtype() == expected.dtype, from,
+                   "the gradient rule returned shape {} and dtype {} where {} and {} belong",
+                   gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
+    Tensor& slot = tasks_.at(edge.node.get()).gradients[static_cast<std::size_t>(edge.output_nr)];
+    if (!slot.defined()) {
+      slot = std::move(gradient);
+    } else if (!options_.create_graph && engine_ops::is_exclusive(slot)) {
+      engine_ops::add_(slot, gradient);
+    } else {
+      slot = engine_ops::add(slot, gradient);
+    }
+  }
+
+  void enqueue_once(Node* node) {
+    Task& task = tasks_.at(node);
+    if (task.pending == 0) {
+      task.pending = -1;  // the same node may be the root twice
+      ready_.push(node);
+    }
+  }
+
+  BackwardOptions options_;
+  const Tensors* inputs_;  ///< null: accumulate into every leaf
+  std::vector<Edge> roots_;
+  std::unordered_map<Node*, Task> tasks_;
+  std::priority_queue<Node*, std::vector<Node*>, OlderFirst> ready_;
+  Tensors captured_;
+};
+
+}  // namespace
+
+void backward(const Tensors& roots, const Tensors& gradients, BackwardOptions options) {
+  Pass(roots, gradients, options, nullptr).run();
+}
+
+Tensors grad(const Tensors& roots, const Tensors& inputs, const Tensors& gradients,
+             BackwardOptions options, bool allow_unused) {
+  Pass pass(roots, gradients, options, &inputs);
+  pass.run();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    check(allow_unused || pass.captured()[i].defined(), "grad",
+          "expected inputs that the roots depend on, but input {} of shape {} is not one: pass "
+          "allow_unused = true to get an undefined tensor for it",
+          i, inputs[i].shape());
+  }
+  return std::move(pass.captured());
+}
+
+Node* current_node() { return running; }
+
+Tensor SavedTensor::get() const {
+  if (!tensor_.defined()) return {};
+  if (tensor_.version() != version_) {
+    const Node* node = current_node();
+    fail(node ? node->name() : "saved tensor",
+         "expected a saved tensor of shape {} at version {}, got version {}: it was changed in "
+         "place "
+         "after the forward pass; use an out-of-place operation, or clone it before changing it",
+         tensor_.shape(), version_, tensor_.version());
+  }
+  if (output_nr_ < 0 || !grad_enabled()) return tensor_;
+  internal_check(current_node() != nullptr, "saved tensor", "read outside of a gradient rule");
+  Tensor output = tensor_.detach();
+  auto meta = std::make_unique<AutogradMeta>();
+  meta->grad_fn = NodePtr(current_node());
+  meta->output_nr = output_nr_;
+  output.impl().autograd = std::move(meta);
+  return output;
+}
+
+}  // namespace invar

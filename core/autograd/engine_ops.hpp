@@ -1,0 +1,25 @@
+#pragma once
+// The few operations that the engine itself needs. Declared here and defined in
+// ops/engine_ops.cpp, so that core includes nothing of ops.
+#include <invar/core/tensor.hpp>
+
+namespace invar::engine_ops {
+
+Tensor add(const Tensor& a, const Tensor& b);
+/// a += b, without history.
+void add_(const Tensor& a, const Tensor& b);
+/// A dense copy.
+Tensor clone(const Tensor& x);
+Tensor ones_like(const Tensor& x);
+/// False iff x contains a NaN or an infinity.
+bool all_finite(const Tensor& x);
+
+/// True iff nobody but the caller can see these bytes and they are dense: they may be written to or
+/// taken over without a copy. `handles` is how many handles the caller itself holds.
+inline bool is_exclusive(const Tensor& x, unsigned handles = 1) {
+  return x.impl().use_count() <= handles && x.storage()->use_count() == 1 && x.is_contiguous() &&
+         x.numel() * static_cast<std::int64_t>(size_of(x.dtype())) ==
+             static_cast<std::int64_t>(x.storage()->bytes());
+}
+
+}  // namespace invar::engine_ops

@@ -1,0 +1,97 @@
+#include <atomic>
+#include <invar/core/autograd/engine_ops.hpp>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/node.hpp>
+#include <limits>
+
+namespace invar {
+namespace {
+
+std::uint64_t next_sequence_nr() {
+  static std::atomic<std::uint64_t> counter{0};
+  return counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Node::Node(const char* name) : Node(name, next_sequence_nr()) {
+  if (anomaly_enabled()) {
+    constexpr int kDepth = 32;
+    call_stack_.resize(kDepth);
+    call_stack_.resize(static_cast<std::size_t>(backtrace(call_stack_.data(), kDepth)));
+  }
+}
+
+std::string Node::origin() const {
+  std::string text;
+  if (call_stack_.empty()) return text;
+  char** symbols = backtrace_symbols(call_stack_.data(), static_cast<int>(call_stack_.size()));
+  if (!symbols) return text;
+  for (std::size_t i = 0; i < call_stack_.size(); ++i) text += fmt::format("\n    {}", symbols[i]);
+  std::free(symbols);
+  return text;
+}
+
+void Node::add_input(const Tensor& input) { edges_.push_back(edge_of(input)); }
+
+void Node::add_output(Tensor& output) {
+  outputs_.push_back({output.shape(), output.dtype(), output.device()});
+  if (!is_floating(output.dtype())) return;
+  internal_check(!output.requires_grad(), name_, "an output has a history already");
+  auto meta = std::make_unique<AutogradMeta>();
+  meta->grad_fn = NodePtr(this);
+  meta->output_nr = static_cast<int>(outputs_.size()) - 1;
+  output.impl().autograd = std::move(meta);
+}
+
+// See Note [Freeing a long chain].
+void Node::dispose() {
+  thread_local std::vector<Node*> dying;
+  thread_local bool emptying = false;
+  dying.push_back(this);
+  if (emptying) return;
+  emptying = true;
+  while (!dying.empty()) {
+    Node* node = dying.back();
+    dying.pop_back();
+    delete node;
+  }
+  emptying = false;
+}
+
+GradSink::GradSink(TensorImpl& leaf)
+    : Node("leaf", std::numeric_limits<std::uint64_t>::max()), leaf_(&leaf) {
+  outputs_.push_back({leaf.shape, leaf.dtype, leaf.storage->device()});
+}
+
+Tensors GradSink::apply(const Tensors& gradients, Needs) {
+  if (!leaf_) return {};
+  const Tensor& gradient = gradients[0];
+  Tensor& grad = *leaf_->autograd->grad;
+  if (grad.defined()) {
+    // Differentiable gradients must not change under whoever holds them.
+    if (grad_enabled()) {
+      grad = engine_ops::add(grad, gradient);
+    } else {
+      engine_ops::add_(grad, gradient);
+    }
+  } else if (grad_enabled() || engine_ops::is_exclusive(gradient)) {
+    grad = gradient;
+  } else {
+    grad = engine_ops::clone(gradient);
+  }
+  if (!post_hooks_.empty()) {
+    const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
+    for (const auto& hook : post_hooks_) hook(leaf);
+  }
+  return {};
+}
+
+Edge edge_of(const Tensor& tensor) {
+  if (!tensor.requires_grad()) return {};
+  const AutogradMeta& meta = *tensor.impl().autograd;
+  if (meta.grad_fn) return {meta.grad_fn, meta.output_nr};
+  return {meta.sink, 0};
+}
+
+}  // namespace invar

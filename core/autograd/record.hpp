@@ -1,0 +1,88 @@
+#pragma once
+// record: how an operation enters the graph. The gradient rule is a lambda beside the forward code:
+//
+//   Tensor exp(const Tensor& x) {
+//     Tensor y = unary(UnaryOp::exp, x);
+//     // dy/dx = e^x = y
+//     return record("exp", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
+//       return {g * y.get()};
+//     });
+//   }
+//
+// The rule is written in terms of other operations, so it is differentiable itself. It takes one of
+//   (const Tensor& g)                       one output
+//   (const Tensor& g, Needs needs)          one output; needs[i]: input i wants its gradient
+//   (const Tensors& gs, Needs needs)        several outputs; an undefined gs[k] means zero
+// and returns one gradient per input; an undefined one means zero.
+#include <functional>
+#include <initializer_list>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/node.hpp>
+#include <invar/core/autograd/saved_tensor.hpp>
+#include <memory>
+#include <span>
+
+namespace invar {
+
+template <class Vjp>
+class FunctionNode final : public Node {
+ public:
+  FunctionNode(const char* name, Vjp vjp) : Node(name), vjp_(std::move(vjp)) {}
+
+  Tensors apply(const Tensors& gradients, Needs needs) override {
+    if constexpr (std::is_invocable_v<Vjp&, const Tensor&>) {
+      return (*vjp_)(gradients[0]);
+    } else if constexpr (std::is_invocable_v<Vjp&, const Tensor&, Needs>) {
+      return (*vjp_)(gradients[0], needs);
+    } else {
+      return (*vjp_)(gradients, needs);
+    }
+  }
+  void release() override { vjp_.reset(); }
+  bool released() const override { return !vjp_.has_value(); }
+
+ private:
+  std::optional<Vjp> vjp_;
+};
+
+using TensorRefs = std::initializer_list<std::reference_wrapper<const Tensor>>;
+
+/// True iff an operation on these inputs is to be recorded: recording is on and one requires grad.
+inline bool needs_grad(TensorRefs inputs) {
+  if (!grad_enabled()) return false;
+  for (const Tensor& x : inputs) {
+    if (x.requires_grad()) return true;
+  }
+  return false;
+}
+inline bool needs_grad(const Tensors& inputs) {
+  if (!grad_enabled()) return false;
+  for (const Tensor& x : inputs) {
+    if (x.requires_grad()) return true;
+  }
+  return false;
+}
+
+/// Records an operation with one output, if needs_grad(inputs); returns the output.
+template <class Inputs = TensorRefs, class Vjp>
+Tensor record(const char* op, const Inputs& inputs, Tensor output, Vjp vjp) {
+  if (needs_grad(inputs)) {
+    auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
+    for (const Tensor& x : inputs) node->add_input(x);
+    node->add_output(output);
+  }
+  return output;
+}
+
+/// The same for several outputs; those of an integer dtype get no history.
+template <class Inputs = TensorRefs, class Vjp>
+Tensors record_all(const char* op, const Inputs& inputs, Tensors outputs, Vjp vjp) {
+  if (needs_grad(inputs)) {
+    auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
+    for (const Tensor& x : inputs) node->add_input(x);
+    for (Tensor& y : outputs) node->add_output(y);
+  }
+  return outputs;
+}
+
+}  // namespace invar

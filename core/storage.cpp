@@ -1,0 +1,34 @@
+#include <invar/core/allocator.hpp>
+#include <invar/core/storage.hpp>
+
+namespace invar {
+namespace {
+
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> counter{0};
+  return counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Storage::Storage(std::size_t bytes, Device device)
+    : data_(allocator(device).allocate(bytes)),
+      bytes_(bytes),
+      device_(device),
+      owned_(true),
+      id_(next_id()) {}
+
+Storage::Storage(void* data, std::size_t bytes, Device device, std::function<void()> deleter)
+    : data_(data),
+      bytes_(bytes),
+      device_(device),
+      owned_(false),
+      id_(next_id()),
+      deleter_(std::move(deleter)) {}
+
+Storage::~Storage() {
+  if (owned_) allocator(device_).release(data_, bytes_);
+  if (deleter_) deleter_();
+}
+
+}  // namespace invar

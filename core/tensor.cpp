@@ -1,0 +1,113 @@
+#include <invar/core/autograd/engine.hpp>
+#include <invar/core/tensor.hpp>
+
+namespace invar {
+
+TensorImpl::TensorImpl(StoragePtr storage_, std::int64_t offset_, Dims shape_, Dims strides_,
+                       DType dtype_)
+    : storage(std::move(storage_)),
+      offset(offset_),
+      shape(shape_),
+      strides(strides_),
+      numel(numel_of(shape)),
+      dtype(dtype_),
+      contiguous(invar::is_contiguous(shape, strides)) {}
+
+TensorImpl::~TensorImpl() = default;
+
+void Tensor::throw_undefined() {
+  throw Error(
+      "[tensor] expected a tensor, got an undefined one: it was default-constructed, or is "
+      "a gradient that was never computed");
+}
+
+const Tensor& Tensor::requires_grad_(bool on) const {
+  check(is_leaf(), "requires_grad_",
+        "expected a leaf, got a result of shape {}: detach() it to cut its history", shape());
+  check(!on || is_floating(dtype()), "requires_grad_", "expected a floating dtype, got {}",
+        dtype());
+  if (on == requires_grad()) return *this;
+  if (on) {
+    auto meta = std::make_unique<AutogradMeta>();
+    meta->sink = make_intrusive<GradSink>(impl());
+    impl().autograd = std::move(meta);
+  } else {
+    impl().autograd.reset();
+  }
+  return *this;
+}
+
+NodePtr Tensor::grad_fn() const { return requires_grad() ? impl().autograd->grad_fn : NodePtr(); }
+
+bool Tensor::is_leaf() const { return !grad_fn(); }
+
+Tensor Tensor::grad() const { return requires_grad() ? *impl().autograd->grad : Tensor(); }
+
+void Tensor::set_grad(Tensor gradient) const {
+  check(requires_grad(), "set_grad", "expected a tensor that requires grad");
+  check(!gradient.defined() || (gradient.shape() == shape() && gradient.dtype() == dtype()),
+        "set_grad", "expected a gradient of shape {} and dtype {}, got {} and {}", shape(), dtype(),
+        gradient.defined() ? gradient.shape() : Dims(),
+        gradient.defined() ? gradient.dtype() : dtype());
+  *impl().autograd->grad = std::move(gradient);
+}
+
+void Tensor::retain_grad() const {
+  check(requires_grad(), "retain_grad", "expected a tensor that requires grad");
+  if (is_leaf()) return;
+  register_hook([slot = impl().autograd->grad](const Tensor& gradient) {
+    *slot = gradient;
+    return Tensor();
+  });
+}
+
+Tensor Tensor::detach() const { return alias(*this, shape(), strides(), offset()); }
+
+void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
+  invar::backward({*this}, {gradient},
+                  {.retain_graph = retain_graph, .create_graph = create_graph});
+}
+
+void Tensor::register_hook(GradHook hook) const {
+  check(requires_grad(), "register_hook", "expected a tensor that requires grad");
+  const Edge edge = edge_of(*this);
+  edge.node->add_hook(edge.output_nr, std::move(hook));
+}
+
+void Tensor::register_post_accumulate_grad_hook(
+    std::function<void(const Tensor& leaf)> hook) const {
+  check(requires_grad() && is_leaf(), "register_post_accumulate_grad_hook",
+        "expected a leaf that requires grad");
+  impl().autograd->sink->add_post_hook(std::move(hook));
+}
+
+double Tensor::item_as_double() const {
+  check(numel() == 1, "item", "expected a tensor of one element, got shape {}", shape());
+  check(device() == kCpu, "item", "expected a tensor on the cpu, got {}", device());
+  return visit(dtype(), [&]<class T>() { return static_cast<double>(*data<T>()); });
+}
+
+Tensor empty(const Dims& shape, TensorOptions options) {
+  const auto bytes = static_cast<std::size_t>(numel_of(shape)) * size_of(options.dtype);
+  Tensor out(make_intrusive<TensorImpl>(make_intrusive<Storage>(bytes, options.device), 0, shape,
+                                        contiguous_strides(shape), options.dtype));
+  if (options.requires_grad) out.requires_grad_();
+  return out;
+}
+
+Tensor from_blob(void* data, const Dims& shape, TensorOptions options,
+                 std::function<void()> deleter) {
+  const auto bytes = static_cast<std::size_t>(numel_of(shape)) * size_of(options.dtype);
+  check(data != nullptr || bytes == 0, "from_blob", "expected memory, got nullptr");
+  Tensor out(make_intrusive<TensorImpl>(
+      make_intrusive<Storage>(data, bytes, options.device, std::move(deleter)), 0, shape,
+      contiguous_strides(shape), options.dtype));
+  if (options.requires_grad) out.requires_grad_();
+  return out;
+}
+
+Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, std::int64_t offset) {
+  return Tensor(make_intrusive<TensorImpl>(x.storage(), offset, shape, strides, x.dtype()));
+}
+
+}  // namespace invar
