@@ -1,0 +1,51 @@
+# Compiler flags of this project's own targets (directory scope: nothing leaks into consumers).
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+  message(FATAL_ERROR "Invar builds with GCC >= 12 or Clang >= 15, found ${CMAKE_CXX_COMPILER_ID}.")
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12)
+  message(FATAL_ERROR "Invar needs GCC >= 12, found ${CMAKE_CXX_COMPILER_VERSION} "
+                      "(${CMAKE_CXX_COMPILER}). Install g++-12 and configure with CXX=g++-12.")
+endif()
+
+add_compile_options(-Wall -Wextra)
+if(INVAR_WERROR)
+  add_compile_options(-Werror)
+endif()
+
+# No contraction of a * b + c: own kernels give the same bits whatever the compiler fuses.
+add_compile_options(-ffp-contract=off)
+if(INVAR_ARCH AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_compile_options(-march=${INVAR_ARCH})
+endif()
+
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g -D_GLIBCXX_ASSERTIONS")
+if(INVAR_SANITIZE)
+  set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options(${sanitizers})
+  add_link_options(${sanitizers})
+endif()
+
+# The same relative layout in the build tree as after installation, so one RPATH serves both and
+# programs find the private oneDNN (Dependencies.cmake) beside them wherever the tree is moved.
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_BINDIR}")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_LIBDIR}")
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_LIBDIR}")
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
+file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
+set(CMAKE_INSTALL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/${bin_to_lib}/invar/onednn/lib")
+
+# ccache, if there is one; paths below the source folder count as relative, so clones share results.
+find_program(INVAR_CCACHE ccache)
+mark_as_advanced(INVAR_CCACHE)
+if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+                                  "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${INVAR_CCACHE}")
+endif()

@@ -1,0 +1,27 @@
+# Installed: the library, the public headers, the programs (invar-*, Programs.cmake), the package
+# files for find_package(invar), and the private oneDNN if we use one.
+include(CMakePackageConfigHelpers)
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/invar")
+
+install(TARGETS invar EXPORT invar-targets)
+foreach(folder core ops autodiff nn ssl data)
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar"
+          FILES_MATCHING PATTERN "*.hpp")
+endforeach()
+install(EXPORT invar-targets NAMESPACE invar:: DESTINATION "${package_dir}")
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/invar-config.cmake.in" "${PROJECT_BINARY_DIR}/invar-config.cmake"
+  INSTALL_DESTINATION "${package_dir}"
+  PATH_VARS CMAKE_INSTALL_LIBDIR)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/invar-config-version.cmake"
+                                 COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/invar-config.cmake"
+              "${PROJECT_BINARY_DIR}/invar-config-version.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/FindOpenBLAS.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/FindTurboJPEG.cmake"
+        DESTINATION "${package_dir}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+if(INVAR_PRIVATE_ONEDNN)
+  install(DIRECTORY "${INVAR_DEPS_DIR}/onednn/" DESTINATION "${CMAKE_INSTALL_LIBDIR}/invar/onednn")
+endif()
