@@ -1,3 +1,4 @@
+#pragma once
 // Logarithm and sine/cosine whose bits are the same on every machine.
 //
 // libm and CUDA's maths library differ in the last bits, so random normals built on them would
@@ -8,8 +9,6 @@
 // The polynomials are Taylor series: their coefficients can be checked by eye, and one or two
 // terms more than a minimax fit would need cost little. Errors, as measured by the tests: below
 // 2 units in the last place for log, below 2.5 for sin and cos.
-#pragma once
-
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -17,7 +16,7 @@
 
 namespace invar {
 
-// Sine and cosine of one angle.
+/// Sine and cosine of one angle.
 template <typename T>
 struct SinCos {
   T sin;
@@ -26,10 +25,10 @@ struct SinCos {
 
 namespace detail {
 
-// Splits a normal x > 0 into mantissa * 2^exponent with mantissa in [sqrt(1/2), sqrt(2)).
-//
-// Integer arithmetic on the bit pattern: subtracting the pattern of sqrt(1/2) makes the exponent
-// field change exactly where the mantissa passes sqrt(1/2), so no branch is needed.
+/// Splits a normal x > 0 into mantissa * 2^exponent with mantissa in [sqrt(1/2), sqrt(2)).
+///
+/// Integer arithmetic on the bit pattern: subtracting the pattern of sqrt(1/2) makes the exponent
+/// field change exactly where the mantissa passes sqrt(1/2), so no branch is needed.
 template <typename T>
 struct Split {
   T mantissa;
@@ -58,7 +57,7 @@ INVAR_HD inline Split<double> split(double x) {
   return result;
 }
 
-// sum over k = 0 .. K-1 of z^k / (2k + 3), the tail of atanh(s)/s - 1 = z * (1/3 + z/5 + ...).
+/// sum over k = 0 .. K-1 of z^k / (2k + 3), the tail of atanh(s)/s - 1 = z * (1/3 + z/5 + ...).
 INVAR_HD inline float atanh_tail(float z) {
   float p = 1.0f / 13.0f;
   p = std::fma(p, z, 1.0f / 11.0f);
@@ -82,7 +81,7 @@ INVAR_HD inline double atanh_tail(double z) {
   return std::fma(p, z, 1.0 / 3.0);
 }
 
-// ln 2 = high + low, where high has enough trailing zeros for exponent * high to be exact.
+/// ln 2 = high + low, where high has enough trailing zeros for exponent * high to be exact.
 struct Ln2Float {
   static constexpr float kHigh = 0x1.62e4p-1f;
   static constexpr float kLow = 0x1.7f7d1cp-20f;
@@ -92,7 +91,7 @@ struct Ln2Double {
   static constexpr double kLow = 0x1.ef35793c7673p-45;
 };
 
-// sin(y) and cos(y) for |y| <= pi/4.
+/// sin(y) and cos(y) for |y| <= pi/4.
 INVAR_HD inline SinCos<float> sincos_octant(float y) {
   const float z = y * y;
   float s = 1.0f / 362880.0f;
@@ -129,7 +128,7 @@ INVAR_HD inline SinCos<double> sincos_octant(double y) {
   return {std::fma(z * y, s, y), std::fma(c, z, 1.0)};
 }
 
-// Turns sin and cos of the angle within its quadrant into those of the full angle.
+/// Turns sin and cos of the angle within its quadrant into those of the full angle.
 template <typename T>
 INVAR_HD SinCos<T> rotate(SinCos<T> v, unsigned quadrant) {
   switch (quadrant & 3u) {
@@ -146,10 +145,10 @@ INVAR_HD SinCos<T> rotate(SinCos<T> v, unsigned quadrant) {
 
 }  // namespace detail
 
-// ln(x) for a normal x > 0; other arguments give an unspecified number.
-//
-// x = m * 2^e with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1):
-// ln(x) = e ln 2 + 2 atanh(s), atanh(s) = s + s^3/3 + s^5/5 + ..., |s| < 0.172.
+/// ln(x) for a normal x > 0; other arguments give an unspecified number.
+///
+/// x = m * 2^e with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1):
+/// ln(x) = e ln 2 + 2 atanh(s), atanh(s) = s + s^3/3 + s^5/5 + ..., |s| < 0.172.
 template <typename T>
 INVAR_HD T portable_log(T x) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8);
@@ -166,8 +165,8 @@ INVAR_HD T portable_log(T x) {
   }
 }
 
-// sin and cos of 2 pi * turn / 2^32. Quadrant and remainder are exact because the angle is an
-// integer; no range reduction with a long pi is needed.
+/// sin and cos of 2 pi * turn / 2^32. Quadrant and remainder are exact because the angle is an
+/// integer; no range reduction with a long pi is needed.
 INVAR_HD inline SinCos<float> portable_sincos(uint32_t turn) {
   constexpr float kTwoPi = 6.28318530717958647692f;
   const uint32_t quadrant = (turn + 0x20000000u) >> 30;
@@ -176,7 +175,7 @@ INVAR_HD inline SinCos<float> portable_sincos(uint32_t turn) {
   return detail::rotate(detail::sincos_octant(y), quadrant);
 }
 
-// sin and cos of 2 pi * turn / 2^64.
+/// sin and cos of 2 pi * turn / 2^64.
 INVAR_HD inline SinCos<double> portable_sincos(uint64_t turn) {
   constexpr double kTwoPi = 6.28318530717958647692;
   const uint64_t quadrant = (turn + 0x2000000000000000ull) >> 62;

@@ -1,0 +1,206 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <invar/core/error.hpp>
+#include <invar/core/file.hpp>
+#include <system_error>
+#include <utility>
+
+namespace invar {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t kBufferBytes = 1 << 16;
+constexpr std::size_t kLargestCall = 1 << 30;  // Linux transfers at most 2^31 - 4096 bytes per call
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+/// Where to look when the system says "No such file or directory".
+std::string missing_hint(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code ignored;
+  if (fs::exists(folder, ignored)) return fmt::format("look into '{}'", folder.string());
+  return fmt::format("the folder '{}' does not exist", folder.string());
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int value) : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return value_; }
+  int release() { return std::exchange(value_, -1); }
+
+ private:
+  int value_;
+};
+
+int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
+  int descriptor;
+  do {
+    descriptor = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+/// Flushes a folder, so that a renamed entry survives a power failure.
+void sync_folder(const fs::path& folder) {
+  const Descriptor descriptor(open_retrying(folder, O_RDONLY | O_DIRECTORY));
+  // A file system that cannot flush folders says EINVAL; there is nothing more that can be done.
+  const bool synced = descriptor.get() >= 0 && (::fsync(descriptor.get()) == 0 || errno == EINVAL);
+  check(synced, "write_file", "expected to flush the folder '{}', got \"{}\"", folder.string(),
+        reason(errno));
+}
+
+/// Removes the temporary file unless it was renamed.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(fs::path path) : path_(std::move(path)) {}
+  ~TemporaryFile() {
+    if (!renamed_) ::unlink(path_.c_str());
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  void rename_to(const fs::path& target) {
+    check(::rename(path_.c_str(), target.c_str()) == 0, "write_file",
+          "expected to rename '{}' to '{}', got \"{}\": the target is unchanged", path_.string(),
+          target.string(), reason(errno));
+    renamed_ = true;
+  }
+
+ private:
+  fs::path path_;
+  bool renamed_ = false;
+};
+
+}  // namespace
+
+FileReader::FileReader(fs::path path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
+  Descriptor descriptor(open_retrying(path_, O_RDONLY | O_NONBLOCK));
+  if (descriptor.get() < 0) {
+    const int error = errno;
+    fail("read_file", "expected to read '{}', got \"{}\"{}", path_.string(), reason(error),
+         error == ENOENT ? ": " + missing_hint(path_) : "");
+  }
+  struct stat info;
+  check(::fstat(descriptor.get(), &info) == 0, "read_file",
+        "expected to know the size of '{}', got \"{}\"", path_.string(), reason(errno));
+  check(S_ISREG(info.st_mode), "read_file", "expected a regular file, got the {} '{}'",
+        S_ISDIR(info.st_mode) ? "folder" : "device or pipe", path_.string());
+  size_ = static_cast<std::uint64_t>(info.st_size);
+  descriptor_ = descriptor.release();
+}
+
+FileReader::~FileReader() { ::close(descriptor_); }
+
+void FileReader::read(std::uint64_t offset, void* destination, std::size_t bytes) const {
+  check(bytes <= size_ && offset <= size_ - bytes, "read_file",
+        "expected {} bytes from position {} in '{}', got the end of the file at {}", bytes, offset,
+        path_.string(), size_);
+  char* out = static_cast<char*>(destination);
+  while (bytes > 0) {
+    const ssize_t got =
+        ::pread(descriptor_, out, std::min(bytes, kLargestCall), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    check(got >= 0, "read_file", "expected to read '{}', got \"{}\" at position {}", path_.string(),
+          reason(errno), offset);
+    check(got > 0, "read_file", "expected {} bytes in '{}', got {}: it was cut while being read",
+          size_, path_.string(), offset);
+    out += got;
+    offset += static_cast<std::uint64_t>(got);
+    bytes -= static_cast<std::size_t>(got);
+  }
+}
+
+FileWriter::FileWriter(int descriptor, const fs::path& target, std::string name)
+    : descriptor_(descriptor), target_(target), name_(std::move(name)) {
+  buffer_.reserve(kBufferBytes);
+}
+
+void FileWriter::write(const void* data, std::size_t bytes) {
+  const char* from = static_cast<const char*>(data);
+  if (bytes > kBufferBytes - buffer_.size()) flush();
+  if (bytes >= kBufferBytes) {
+    write_through(from, bytes);
+  } else {
+    buffer_.insert(buffer_.end(), from, from + bytes);
+  }
+}
+
+void FileWriter::flush() {
+  write_through(buffer_.data(), buffer_.size());
+  buffer_.clear();
+}
+
+void FileWriter::write_through(const char* data, std::size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t done = ::write(descriptor_, data, std::min(bytes, kLargestCall));
+    if (done < 0 && errno == EINTR) continue;
+    check(done >= 0, "write_file",
+          "expected to write '{}', got \"{}\" after {} bytes: '{}' is unchanged", name_,
+          reason(errno), written_, target_.string());
+    data += done;
+    bytes -= static_cast<std::size_t>(done);
+    written_ += static_cast<std::uint64_t>(done);
+  }
+}
+
+std::string read_file(const fs::path& path) {
+  const FileReader file(path);
+  std::string contents(file.size(), '\0');
+  file.read(0, contents.data(), contents.size());
+  return contents;
+}
+
+void write_file_atomically(const fs::path& path,
+                           const std::function<void(FileWriter&)>& write_contents) {
+  check(path.has_filename(), "write_file", "expected the name of a file, got '{}'", path.string());
+  std::error_code not_there;
+  const fs::path resolved = fs::canonical(path, not_there);
+  const fs::path& target = not_there ? path : resolved;
+
+  struct stat old;
+  const bool replaces = ::stat(target.c_str(), &old) == 0;
+  check(!replaces || S_ISREG(old.st_mode), "write_file",
+        "expected to replace a regular file, got the {} '{}'",
+        replaces && S_ISDIR(old.st_mode) ? "folder" : "device or pipe", path.string());
+
+  static std::atomic<unsigned> number{0};
+  fs::path temporary_path = target;
+  temporary_path += fmt::format(".tmp-{}-{}", ::getpid(), number++);
+  Descriptor descriptor(open_retrying(temporary_path, O_WRONLY | O_CREAT | O_EXCL, 0666));
+  if (descriptor.get() < 0) {
+    const int open_error = errno;
+    fail("write_file", "expected to create '{}', got \"{}\"{}", temporary_path.string(),
+         reason(open_error), open_error == ENOENT ? ": " + missing_hint(target) : "");
+  }
+  TemporaryFile temporary(temporary_path);
+
+  FileWriter writer(descriptor.get(), target, temporary_path.string());
+  write_contents(writer);
+  writer.flush();
+  const auto check_step = [&](int result, const char* step) {
+    check(result == 0, "write_file", "expected to {} '{}', got \"{}\": '{}' is unchanged", step,
+          temporary_path.string(), reason(errno), target.string());
+  };
+  if (replaces) check_step(::fchmod(descriptor.get(), old.st_mode & 07777), "set permissions of");
+  check_step(::fsync(descriptor.get()), "flush");
+  check_step(::close(descriptor.release()), "close");
+  temporary.rename_to(target);
+  sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
+}
+
+void write_file_atomically(const fs::path& path, std::string_view contents) {
+  write_file_atomically(path, [&](FileWriter& writer) { writer.write(contents); });
+}
+
+}  // namespace invar
