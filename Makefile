@@ -1,27 +1,46 @@
-# What people type. Each target is one line of scripts/ or CMake; `make help` lists them.
+# What people type; `make help` lists it. The work is done by CMake and by scripts/.
 SHELL := bash
+JOBS ?= $(shell nproc)
+# scripts/quickstart reports the time of all of it, installing and building included.
+export INVAR_STARTED ?= $(shell date +%s)
+
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test debug clean
+.PHONY: help quickstart test test-full bench format lint debug clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "Invar: tensors, autograd and self-supervised learning in C++"
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 quickstart: ## install what is lacking, build, train a small encoder, show the result
 	@scripts/bootstrap run
 	@cmake --preset release
-	@cmake --build --preset release --target programs
+	@cmake --build --preset release --target programs -j $(JOBS)
 	@scripts/quickstart
 
-test: ## install what is lacking, build, run every test (20 minutes at most)
+test: ## install what is lacking, build, run every test (at most 20 minutes)
 	@scripts/bootstrap test
-	@cmake --preset release -DINVAR_BUILD_TESTS=ON
-	@cmake --build --preset release
-	@ctest --preset release
+	@scripts/test
 
-debug: ## build everything with sanitizers
+test-full: ## the same, and everything with sanitizers
+	@scripts/bootstrap test
+	@scripts/test --full
+
+bench: ## install what is lacking, build and run the benchmarks
+	@scripts/bootstrap bench
+	@cmake --preset release -DINVAR_BUILD_BENCH=ON
+	@cmake --build --preset release --target benchmarks -j $(JOBS)
+	@bench/run
+
+format: ## clang-format every source
+	@scripts/format
+
+lint: ## clang-tidy every source
+	@scripts/lint
+
+debug: ## build everything with sanitizers into build/debug
 	@scripts/bootstrap test
 	@cmake --preset debug
-	@cmake --build --preset debug
+	@cmake --build --preset debug -j $(JOBS)
 
-clean: ## remove what was built (not .deps/ and runs/)
+clean: ## remove what was built (keeps .deps/ and runs/)
 	rm -rf build

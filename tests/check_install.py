@@ -1,0 +1,65 @@
+"""Installs the built project into an empty folder and uses it as a stranger would.
+
+usage: check_install.py SOURCE_DIR BUILD_DIR CMAKE CXX PROGRAM...
+
+1. `cmake --install` into BUILD_DIR/check_install/prefix; no file there names the build folder.
+2. tests/consumer finds it with find_package(invar), builds, trains a small model, and compiles every
+   installed header.
+3. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
+   are found and `--help` ends with 0.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+
+def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> str:
+    print("+", *command, flush=True)
+    # No library path of this shell: the installed files must find each other.
+    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    print(done.stdout, flush=True)
+    if done.returncode != 0:
+        sys.exit(f"error: exit code {done.returncode}")
+    return done.stdout
+
+
+def main() -> None:
+    source, build = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
+    cmake, cxx = sys.argv[3:5]
+    work = build / "check_install"
+    shutil.rmtree(work, ignore_errors=True)
+    prefix = work / "prefix"
+
+    run(cmake, "--install", build, "--prefix", prefix)
+    for path in sorted(path for path in prefix.rglob("*") if path.is_file()):
+        if str(build).encode() in path.read_bytes():
+            sys.exit(f"error: {path} contains the path {build}")
+
+    # The consumer sees headers by their installed names only, one #include per header.
+    headers = sorted(str(path.relative_to(prefix / "include"))
+                     for path in (prefix / "include").rglob("*.hpp"))
+    if not headers:
+        sys.exit("error: no header was installed")
+    (work / "all_headers.cpp").write_text("".join(f"#include <{name}>\n" for name in headers))
+    run(cmake, "-G", "Ninja", "-S", source / "tests/consumer", "-B", work / "consumer",
+        f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={cxx}",
+        "-DCMAKE_BUILD_TYPE=Release", f"-DALL_HEADERS={work / 'all_headers.cpp'}")
+    run(cmake, "--build", work / "consumer")
+    run(work / "consumer/consumer")
+
+    wanted = sorted(f"invar-{name}" for name in sys.argv[5:])
+    installed = sorted(path.name for path in (prefix / "bin").glob("*"))
+    if installed != wanted:
+        sys.exit(f"error: expected the programs {wanted}, got {installed}")
+    for name in installed:
+        run(prefix / "bin" / name, "--help", cwd=work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Checks of the source tree itself.
+
+usage: check_tree.py ROOT arrows|hygiene|self-test
+
+arrows     libraries include only what stands before them: core <- ops <- autodiff <- nn <- ssl, and
+           data only core and ops; project headers are named <invar/...>
+hygiene    no package registry's host name, no absolute path of somebody's machine, no unfinished
+           mark without a reference (an issue number in brackets after it)
+self-test  a tree that breaks every rule is reported, a clean one is not
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+MAY_INCLUDE = {
+    "core": {"core"},
+    "ops": {"core", "ops"},
+    "autodiff": {"core", "ops", "autodiff"},
+    "nn": {"core", "ops", "autodiff", "nn"},
+    "ssl": {"core", "ops", "autodiff", "nn", "ssl"},
+    "data": {"core", "ops", "data"},
+}
+SOURCES = {".hpp", ".cpp", ".cu", ".cuh", ".h"}
+BINARY = {".safetensors", ".bin", ".png", ".jpg", ".jpeg", ".gz", ".npy", ".ico"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(?:<invar/([^/>]+)/[^>]*>|(".*"))')
+RULES = [
+    ("the host name of a package registry (take it from the machine's own configuration)",
+     re.compile(r"\b(?:[\w-]+\.)+(?:debian|ubuntu)\.(?:org|com)\b|\bpypi\.(?:org|python)"
+                r"|\bpythonhosted\.org\b")),
+    ("an absolute path of one machine",
+     re.compile(r"(?<![\w.~:/}\])*])/(?:work|opt|root|home|Users|mnt)/\w")),
+    ("an unfinished mark without a reference",
+     re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b(?!\(#\d+\))")),
+]
+
+
+def files(root: pathlib.Path) -> list[pathlib.Path]:
+    """What belongs to the project: git's list if there is one, else everything not built."""
+    try:
+        listed = subprocess.run(
+            ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--cached",
+             "--others", "--exclude-standard"], capture_output=True, check=True)
+        names = [name for name in listed.stdout.decode().split("\0") if name]
+    except (OSError, subprocess.CalledProcessError):
+        names = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+        names = [name for name in names
+                 if name.split("/")[0] not in {"build", ".deps", ".git", "runs"}]
+    return [root / name for name in sorted(names) if (root / name).is_file()]
+
+
+def lines(path: pathlib.Path):
+    return enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+
+
+def arrows(root: pathlib.Path) -> list[str]:
+    found = []
+    for path in files(root):
+        name = path.relative_to(root)
+        allowed = MAY_INCLUDE.get(name.parts[0])
+        if allowed is None or path.suffix not in SOURCES:
+            continue
+        for number, line in lines(path):
+            match = INCLUDE.match(line)
+            if not match:
+                continue
+            if match[2]:
+                found.append(f"{name}:{number}: {match[2]}: write <invar/...> instead")
+            elif match[1] not in allowed:
+                found.append(f"{name}:{number}: {name.parts[0]} must not include {match[1]} "
+                             f"(allowed: {', '.join(sorted(allowed))})")
+    return found
+
+
+def hygiene(root: pathlib.Path) -> list[str]:
+    found = []
+    for path in files(root):
+        name = path.relative_to(root)
+        if path.suffix in BINARY or path.is_symlink():
+            continue
+        for number, line in lines(path):
+            for what, pattern in RULES:
+                match = pattern.search(line)
+                if match:
+                    found.append(f"{name}:{number}: {what}: '{match[0]}'")
+    return found
+
+
+def self_test() -> list[str]:
+    mark = "TO" + "DO"
+    home = "/" + "home/somebody"
+    bad = {
+        "core/a.hpp": "#include <invar/ops/conv.hpp>\n",
+        "data/b.cpp": "#include <invar/nn/linear.hpp>\n",
+        "nn/c.cpp": '#include "linear.hpp"\n',
+        "scripts/d": f"cd {home}/invar\n",
+        "scripts/e": "wget pypi" + ".org\n",
+        "ssl/f.cpp": f"// {mark}: later\n",
+    }
+    good = {
+        "ops/a.hpp": "#include <invar/core/tensor.hpp>\n#include <vector>\n",
+        "ssl/b.cpp": "#include <invar/nn/linear.hpp>\n",
+        "core/c.cpp": f"// {mark}(#12): see there; /usr/share and a/root/b are fine\n",
+        "examples/d.cpp": "#include <invar/data/dataset.hpp>\n",
+    }
+    found = []
+    for contents, broken in ((bad, True), (good, False)):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            for name, text in contents.items():
+                (root / name).parent.mkdir(exist_ok=True)
+                (root / name).write_text(text)
+            reports = arrows(root) + hygiene(root)
+        for name in contents:
+            reported = any(report.startswith(name + ":") for report in reports)
+            if reported != broken:
+                found.append(f"{name} ({contents[name].strip()}): "
+                             + ("not reported" if broken else f"reported: {reports}"))
+    return found
+
+
+def main() -> int:
+    root = pathlib.Path(sys.argv[1]).resolve()
+    check = {"arrows": lambda: arrows(root), "hygiene": lambda: hygiene(root),
+             "self-test": self_test}[sys.argv[2]]
+    found = check()
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
