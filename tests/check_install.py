@@ -16,17 +16,15 @@ import subprocess
 import sys
 
 
-def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> str:
+def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> None:
     print("+", *command, flush=True)
     # No library path of this shell: the installed files must find each other.
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
-    print(done.stdout, flush=True)
     if done.returncode != 0:
-        sys.exit(f"error: exit code {done.returncode}")
-    return done.stdout
+        sys.exit(f"{done.stdout}\nerror: exit code {done.returncode}")
 
 
 def main() -> None:
