@@ -3,6 +3,7 @@
 // arithmetic converts to f32, computes there and rounds back to nearest even.
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 #include <invar/core/host_device.hpp>
 
 namespace invar {
@@ -11,8 +12,9 @@ struct BFloat16 {
   std::uint16_t bits = 0;
 
   BFloat16() = default;
-  INVAR_HD explicit BFloat16(float value) : bits(round_to_bits(value)) {}
-  INVAR_HD explicit BFloat16(double value) : BFloat16(static_cast<float>(value)) {}
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  INVAR_HD explicit BFloat16(T value) : bits(round_to_bits(static_cast<float>(value))) {}
   INVAR_HD operator float() const { return float_of(std::uint32_t{bits} << 16); }
 
  private:

@@ -23,8 +23,8 @@ class RefCounted {
  private:
   template <class T>
   friend class IntrusivePtr;
-  void retain() { count_.fetch_add(1, std::memory_order_relaxed); }
-  void release() {
+  void add_ref() { count_.fetch_add(1, std::memory_order_relaxed); }
+  void drop_ref() {
     if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) dispose();
   }
   std::atomic<std::uint32_t> count_{0};
@@ -36,7 +36,7 @@ class IntrusivePtr {
   IntrusivePtr() = default;
   IntrusivePtr(std::nullptr_t) {}
   explicit IntrusivePtr(T* object) : object_(object) {
-    if (object_) object_->retain();
+    if (object_) object_->add_ref();
   }
   IntrusivePtr(const IntrusivePtr& other) : IntrusivePtr(other.object_) {}
   IntrusivePtr(IntrusivePtr&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
@@ -48,7 +48,7 @@ class IntrusivePtr {
     return *this;
   }
   ~IntrusivePtr() {
-    if (object_) object_->release();
+    if (object_) object_->drop_ref();
   }
 
   T* get() const { return object_; }

@@ -1,0 +1,61 @@
+#include <invar/core/autograd/record.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/kernels.hpp>
+
+namespace invar {
+namespace {
+
+Tensor copied(const char* name, const Tensor& x, DType dtype) {
+  Tensor out = empty(x.shape(), {.dtype = dtype, .device = x.device()});
+  kernel(&Kernels::copy, x.device(), name)(x, out);
+  return out;
+}
+
+}  // namespace
+
+Tensor to(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  Tensor out = copied("to", x, dtype);
+  if (!is_floating(dtype)) return out;
+  return record("to", {x}, out,
+                [from = x.dtype()](const Tensor& g) -> Tensors { return {to(g, from)}; });
+}
+
+Tensor to(const Tensor& x, Device device) {
+  if (x.device() == device) return x;
+  fail("to", "expected device cpu, got {}: this build has no CUDA", device);
+}
+
+Tensor clone(const Tensor& x) {
+  return record("clone", {x}, copied("clone", x, x.dtype()),
+                [](const Tensor& g) -> Tensors { return {g}; });
+}
+
+Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
+
+bool is_same_view(const Tensor& a, const Tensor& b) {
+  return a.storage() == b.storage() && a.offset() == b.offset() && a.dtype() == b.dtype() &&
+         a.shape() == b.shape() && a.strides() == b.strides();
+}
+
+Tensor copy_(const Tensor& x, const Tensor& y) {
+  check_in_place(x, y.requires_grad(), "copy_");
+  common_device("copy_", {x, y});
+  check(broadcast_shapes(x.shape(), y.shape(), "copy_") == x.shape(), "copy_",
+        "expected a source that broadcasts to {}, got {}", x.shape(), y.shape());
+  const bool overlaps = y.storage() == x.storage() && !is_same_view(x, y);
+  kernel(&Kernels::copy, x.device(), "copy_")(overlaps ? clone(y.detach()) : y, x);
+  x.bump_version();
+  return x;
+}
+
+Tensor fill_(const Tensor& x, double value) {
+  check_in_place(x, false, "fill_");
+  kernel(&Kernels::fill, x.device(), "fill_")(value, x);
+  x.bump_version();
+  return x;
+}
+
+Tensor zero_(const Tensor& x) { return fill_(x, 0); }
+
+}  // namespace invar

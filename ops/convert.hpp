@@ -1,0 +1,27 @@
+#pragma once
+// The same values elsewhere: another dtype, another device, another block of memory.
+#include <invar/core/tensor.hpp>
+
+namespace invar {
+
+/// x itself if it has the dtype already. Real to integer truncates; to boolean is x != 0. The
+/// gradient is converted back; between integers there is none.
+Tensor to(const Tensor& x, DType dtype);
+/// x itself if it is there already.
+Tensor to(const Tensor& x, Device device);
+/// A dense copy.
+Tensor clone(const Tensor& x);
+/// x itself if it is dense already, else a dense copy.
+Tensor contiguous(const Tensor& x);
+
+/// True iff both address the same elements in the same order.
+bool is_same_view(const Tensor& a, const Tensor& b);
+
+// In place; see check_in_place.
+
+/// Overwrites x with y, broadcast and converted. Returns x.
+Tensor copy_(const Tensor& x, const Tensor& y);
+Tensor fill_(const Tensor& x, double value);
+Tensor zero_(const Tensor& x);
+
+}  // namespace invar

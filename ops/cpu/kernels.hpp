@@ -1,0 +1,27 @@
+#pragma once
+// The CPU's kernels, declared in the order of the table in ops/kernels.hpp, which says what each
+// does.
+#include <invar/ops/kernels.hpp>
+
+namespace invar::cpu {
+
+const Kernels& table();
+
+// unary.cpp, binary.cpp
+void unary(UnaryOp op, Params params, const Tensor& x, const Tensor& out);
+void binary(BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out);
+void compare(CompareOp op, const Tensor& a, const Tensor& b, const Tensor& out);
+void where(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out);
+
+// fill.cpp
+void copy(const Tensor& x, const Tensor& out);
+void fill(double value, const Tensor& out);
+void arange(double start, double step, const Tensor& out);
+void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
+            const Tensor& out);
+
+// reduce.cpp
+void sum(const Tensor& x, const Tensor& out);
+bool all_finite(const Tensor& x);
+
+}  // namespace invar::cpu

@@ -1,0 +1,21 @@
+#include <invar/ops/cpu/kernels.hpp>
+
+namespace invar::cpu {
+
+const Kernels& table() {
+  static constexpr Kernels kTable{
+      .unary = unary,
+      .binary = binary,
+      .compare = compare,
+      .where = where,
+      .copy = copy,
+      .fill = fill,
+      .arange = arange,
+      .random = random,
+      .sum = sum,
+      .all_finite = all_finite,
+  };
+  return kTable;
+}
+
+}  // namespace invar::cpu

@@ -1,0 +1,56 @@
+#pragma once
+// The maths of two elements, for CPU and GPU alike; T is any number type.
+#include <cmath>
+#include <type_traits>
+
+#include <invar/core/host_device.hpp>
+#include <invar/ops/kernels.hpp>
+
+namespace invar::functors {
+
+struct Add { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a + b); } };
+struct Sub { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a - b); } };
+struct Mul { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a * b); } };
+/// Reals only: integers are promoted to f32 before they are divided.
+struct Div { template <class T> INVAR_HD T operator()(T a, T b) const { if constexpr (std::is_floating_point_v<T>) { return a / b; } else { return T(0); } } };
+struct Pow { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(std::pow(a, b)); } };
+/// A NaN on either side wins.
+struct Maximum { template <class T> INVAR_HD T operator()(T a, T b) const { return a > b || a != a ? a : b; } };
+struct Minimum { template <class T> INVAR_HD T operator()(T a, T b) const { return a < b || a != a ? a : b; } };
+/// g where y > 0, else 0: the gradient of relu from its output y.
+struct ReluBackward { template <class T> INVAR_HD T operator()(T g, T y) const { return y > T(0) ? g : T(0); } };
+
+struct Eq { template <class T> INVAR_HD bool operator()(T a, T b) const { return a == b; } };
+struct Ne { template <class T> INVAR_HD bool operator()(T a, T b) const { return a != b; } };
+struct Lt { template <class T> INVAR_HD bool operator()(T a, T b) const { return a < b; } };
+struct Le { template <class T> INVAR_HD bool operator()(T a, T b) const { return a <= b; } };
+struct Gt { template <class T> INVAR_HD bool operator()(T a, T b) const { return a > b; } };
+struct Ge { template <class T> INVAR_HD bool operator()(T a, T b) const { return a >= b; } };
+
+template <class F>
+void visit_binary(BinaryOp op, F&& f) {
+  switch (op) {
+    case BinaryOp::add: return f(Add{});
+    case BinaryOp::sub: return f(Sub{});
+    case BinaryOp::mul: return f(Mul{});
+    case BinaryOp::div: return f(Div{});
+    case BinaryOp::pow: return f(Pow{});
+    case BinaryOp::maximum: return f(Maximum{});
+    case BinaryOp::minimum: return f(Minimum{});
+    case BinaryOp::relu_backward: return f(ReluBackward{});
+  }
+}
+
+template <class F>
+void visit_compare(CompareOp op, F&& f) {
+  switch (op) {
+    case CompareOp::eq: return f(Eq{});
+    case CompareOp::ne: return f(Ne{});
+    case CompareOp::lt: return f(Lt{});
+    case CompareOp::le: return f(Le{});
+    case CompareOp::gt: return f(Gt{});
+    case CompareOp::ge: return f(Ge{});
+  }
+}
+
+}  // namespace invar::functors

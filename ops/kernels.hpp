@@ -1,0 +1,105 @@
+#pragma once
+// The kernel table: what a device must be able to do, one slot per kernel. A public op checks its
+// arguments, makes the output and calls
+//
+//   kernel(&Kernels::unary, x.device(), "exp")(UnaryOp::exp, {}, x, y);
+//
+// Each device fills one constant table (ops/cpu/table.cpp, later ops/cuda/). There is no
+// self-registration: the linker drops it from static libraries. An empty slot throws Error
+// `[exp] has no cuda kernel`.
+//
+// Conventions of all kernels: arguments were checked by the op; `out` has its final shape and
+// dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded.
+#include <array>
+#include <cstdint>
+#include <invar/core/tensor.hpp>
+
+namespace invar {
+
+/// One input, one output of the same dtype; the maths of each is in functors/unary.hpp.
+enum class UnaryOp {
+  // numbers
+  neg,
+  abs,
+  sign,
+  square,
+  add_scalar,
+  mul_scalar,
+  clamp,
+  // reals
+  div_scalar,
+  rdiv_scalar,
+  pow_scalar,
+  exp,
+  expm1,
+  log,
+  log1p,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  sin,
+  cos,
+  tanh,
+  erf,
+  sigmoid,
+  relu,
+  leaky_relu,
+  gelu,
+  gelu_tanh,
+  silu,
+  softplus,
+  floor,
+  ceil,
+  round,
+};
+
+/// Two inputs, one output, all of one dtype; functors/binary.hpp.
+enum class BinaryOp { add, sub, mul, div, pow, maximum, minimum, relu_backward };
+
+/// Two inputs of one dtype, a boolean output; functors/binary.hpp.
+enum class CompareOp { eq, ne, lt, le, gt, ge };
+
+enum class RandomOp { uniform, normal, bernoulli, integer };
+
+/// Up to two numbers that a functor takes beside its operands (a slope, two bounds).
+using Params = std::array<double, 2>;
+
+struct Kernels {
+  // elementwise: inputs broadcast to out's shape
+  void (*unary)(UnaryOp op, Params params, const Tensor& x, const Tensor& out);
+  void (*binary)(BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out);
+  void (*compare)(CompareOp op, const Tensor& a, const Tensor& b, const Tensor& out);
+  void (*where)(const Tensor& condition, const Tensor& a, const Tensor& b, const Tensor& out);
+  /// Converts between any two dtypes. Real to integer truncates; anything to boolean is x != 0.
+  void (*copy)(const Tensor& x, const Tensor& out);
+
+  // making values; out is dense
+  void (*fill)(double value, const Tensor& out);
+  void (*arange)(double start, double step, const Tensor& out);
+  /// `params`: integer takes [low, high), bernoulli its probability.
+  void (*random)(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
+                 const Tensor& out);
+
+  // reduction: out has x's shape with each reduced dimension of size 1
+  void (*sum)(const Tensor& x, const Tensor& out);
+  bool (*all_finite)(const Tensor& x);
+};
+
+const Kernels& kernels(Device device);
+
+[[noreturn]] void fail_no_kernel(std::string_view op, Device device);
+
+/// The kernel in a slot of the device's table; Error naming `op` if the slot is empty.
+template <class Function>
+Function* kernel(Function* Kernels::*slot, Device device, std::string_view op) {
+  Function* found = kernels(device).*slot;
+  if (!found) [[unlikely]]
+    fail_no_kernel(op, device);
+  return found;
+}
+
+/// Throws Error unless all tensors are on one device; returns it.
+Device common_device(std::string_view op,
+                     std::initializer_list<std::reference_wrapper<const Tensor>> tensors);
+
+}  // namespace invar
