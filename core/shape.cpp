@@ -19,16 +19,22 @@ std::string to_string(const Dims& dims) {
   return fmt::format("[{}]", fmt::join(dims.begin(), dims.end(), ", "));
 }
 
-std::int64_t numel_of(const Dims& shape) {
+std::optional<std::int64_t> try_numel_of(const Dims& shape) {
   std::int64_t n = 1;
-  bool overflow = false;
+  bool empty = false;
   for (std::int64_t d : shape) {
-    check(d >= 0, "shape", "expected sizes of at least 0, got {}", shape);
-    overflow |= __builtin_mul_overflow(n, d, &n);
+    empty |= d == 0;
+    if (d < 0 || (d > 0 && n > kMaxElements / d)) return std::nullopt;
+    n *= std::max<std::int64_t>(d, 1);
   }
-  // A zero-sized dimension after an overflowing product would hide it; such shapes are refused too.
-  check(!overflow, "shape", "expected fewer than 2^63 elements, got shape {}", shape);
-  return n;
+  return empty ? 0 : n;
+}
+
+std::int64_t numel_of(const Dims& shape) {
+  const std::optional<std::int64_t> n = try_numel_of(shape);
+  check(n.has_value(), "shape", "expected sizes of at least 0 and at most 2^60 elements, got {}",
+        shape);
+  return *n;
 }
 
 Dims contiguous_strides(const Dims& shape) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <invar/core/error.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,7 +68,14 @@ class Dims {
 /// "[2, 3]".
 std::string to_string(const Dims& dims);
 
-/// Number of elements; Error if a dimension is negative or the product overflows.
+/// Elements of the largest tensor: its bytes and strides still fit 64 bits.
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 60;
+
+/// Number of elements; none if a size is negative or there are more than kMaxElements, sizes of 0
+/// left out (strides are products of sizes, so they would overflow in an empty tensor too).
+std::optional<std::int64_t> try_numel_of(const Dims& shape);
+
+/// Number of elements; Error where try_numel_of gives none.
 std::int64_t numel_of(const Dims& shape);
 
 /// Row-major strides of a dense tensor.
