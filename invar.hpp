@@ -1,5 +1,6 @@
 #pragma once
 // Everything at once, for programs that are not worried about compile time.
+#include <invar/autodiff/gradcheck.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/random.hpp>
