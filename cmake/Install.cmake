@@ -7,7 +7,8 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/invar")
 install(TARGETS invar EXPORT invar-targets)
 foreach(folder core ops autodiff nn ssl data)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar"
-          FILES_MATCHING PATTERN "*.hpp")
+          FILES_MATCHING PATTERN "*.hpp"
+          PATTERN "cpu" EXCLUDE) # kernels: nobody else includes them
 endforeach()
 install(EXPORT invar-targets NAMESPACE invar:: DESTINATION "${package_dir}")
 configure_package_config_file(
