@@ -34,25 +34,18 @@ function(invar_dependency name minimum found version path command)
   set(invar_missing "${invar_missing}" PARENT_SCOPE)
 endfunction()
 
-# The newest version that find_package(<name> <minimum> CONFIG) looked at and turned down.
-function(invar_considered name out)
-  set(${out} "" PARENT_SCOPE)
-  foreach(version IN LISTS ${name}_CONSIDERED_VERSIONS)
-    if(version MATCHES "^[0-9]")
-      set(${out} "${version}" PARENT_SCOPE)
-    endif()
-  endforeach()
-endfunction()
-
-# find_package in config mode: system packages first, then what scripts/bootstrap unpacked.
+# find_package in config mode: system packages first, then what scripts/bootstrap unpacked. If both
+# are lacking or too old, <name>_VERSION is the version that was turned down, for the error.
 macro(invar_find_config name minimum private_prefix)
   find_package(${name} ${minimum} CONFIG QUIET)
   if(NOT ${name}_FOUND)
+    set(turned_down ${${name}_CONSIDERED_VERSIONS})
+    list(FILTER turned_down INCLUDE REGEX "^[0-9]")
     find_package(${name} ${minimum} CONFIG QUIET PATHS "${private_prefix}" NO_DEFAULT_PATH)
-  endif()
-  if(NOT ${name}_FOUND)
-    invar_considered(${name} ${name}_VERSION)
-    set(${name}_DIR "")
+    if(NOT ${name}_FOUND)
+      list(POP_FRONT turned_down ${name}_VERSION)
+      set(${name}_DIR "")
+    endif()
   endif()
 endmacro()
 
