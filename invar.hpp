@@ -5,6 +5,7 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/random.hpp>
 #include <invar/core/tensor.hpp>
+#include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>

@@ -64,6 +64,8 @@ enum class RandomOp { uniform, normal, bernoulli, integer };
 /// Up to two numbers that a functor takes beside its operands (a slope, two bounds).
 using Params = std::array<double, 2>;
 
+struct Conv2dOptions;  // conv.hpp
+
 struct Kernels {
   // elementwise: inputs broadcast to out's shape
   void (*unary)(UnaryOp op, Params params, const Tensor& x, const Tensor& out);
@@ -83,6 +85,14 @@ struct Kernels {
   // reduction: out has x's shape with each reduced dimension of size 1
   void (*sum)(const Tensor& x, const Tensor& out);
   bool (*all_finite)(const Tensor& x);
+
+  // convolution (conv.hpp): everything dense; any operand may be empty, `bias` undefined
+  void (*conv2d)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+                 const Tensor& out);
+  void (*conv2d_backward_input)(const Tensor& gradient, const Tensor& weight,
+                                const Conv2dOptions& o, const Tensor& out);
+  void (*conv2d_backward_weight)(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                                 const Tensor& out);
 };
 
 const Kernels& kernels(Device device);

@@ -24,4 +24,12 @@ void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset
 void sum(const Tensor& x, const Tensor& out);
 bool all_finite(const Tensor& x);
 
+// conv.cpp: f32 by oneDNN, f64 by conv_reference.cpp
+void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+            const Tensor& out);
+void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
+                           const Tensor& out);
+void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                            const Tensor& out);
+
 }  // namespace invar::cpu

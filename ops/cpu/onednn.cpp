@@ -146,6 +146,10 @@ dnnl::memory memory(const Tensor& x, const dnnl::memory::desc& layout) {
 }
 dnnl::memory memory(const Tensor& x) { return memory(x, desc(x)); }
 
+Tensor bytes_for(const dnnl::memory::desc& layout) {
+  return empty({static_cast<std::int64_t>(layout.get_size())}, {.dtype = DType::u8});
+}
+
 Primitive find_or_make(Key key, const std::function<Primitive()>& make) {
   key.add(omp_get_max_threads());
   try {
@@ -160,7 +164,7 @@ void execute(const Primitive& primitive, std::unordered_map<int, dnnl::memory> a
     const dnnl::memory::desc layout = primitive.desc(dnnl::query::scratchpad_md);
     Tensor scratchpad;  // freed on return: execution is over by then
     if (layout.get_size() > 0) {
-      scratchpad = empty({static_cast<std::int64_t>(layout.get_size())}, {.dtype = DType::u8});
+      scratchpad = bytes_for(layout);
       arguments[DNNL_ARG_SCRATCHPAD] = memory(scratchpad, layout);
     }
     primitive.run.execute(stream(), arguments);
@@ -173,7 +177,7 @@ void execute(const Primitive& primitive, std::unordered_map<int, dnnl::memory> a
 Tensor reordered(Key key, const Tensor& x, const dnnl::memory::desc& from,
                  const dnnl::memory::desc& to) {
   if (from == to) return x;
-  Tensor out = empty({static_cast<std::int64_t>(to.get_size())}, {.dtype = DType::u8});
+  Tensor out = bytes_for(to);
   reorder(std::move(key), x, from, out, to);
   return out;
 }

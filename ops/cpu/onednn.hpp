@@ -71,6 +71,9 @@ dnnl::memory::desc any(const Dims& shape, DType dtype);
 dnnl::memory memory(const Tensor& x, const dnnl::memory::desc& layout);
 dnnl::memory memory(const Tensor& x);
 
+/// A block of bytes to be seen through a layout.
+Tensor bytes_for(const dnnl::memory::desc& layout);
+
 /// Runs on this thread's stream and returns when the result is there.
 void execute(const Primitive& primitive, std::unordered_map<int, dnnl::memory> arguments);
 

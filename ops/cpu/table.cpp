@@ -14,6 +14,9 @@ const Kernels& table() {
       .random = random,
       .sum = sum,
       .all_finite = all_finite,
+      .conv2d = conv2d,
+      .conv2d_backward_input = conv2d_backward_input,
+      .conv2d_backward_weight = conv2d_backward_weight,
   };
   return kTable;
 }

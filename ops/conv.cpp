@@ -1,0 +1,112 @@
+#include <invar/core/autograd/record.hpp>
+#include <invar/ops/conv.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/kernels.hpp>
+#include <invar/ops/reduce.hpp>
+
+namespace invar {
+namespace {
+
+/// Checks that an input and a weight of these shapes fit together; returns the output's shape.
+Dims output_shape(const char* op, const Dims& x, const Dims& weight, const Conv2dOptions& o) {
+  check_size(op, "stride", o.stride, 1);
+  check_size(op, "padding", o.padding, 0);
+  check_size(op, "dilation", o.dilation, 1);
+  check(x.size() == 4, op, "expected input [N,H,W,C], got {}", x);
+  check(weight.size() == 4, op, "expected weight [O,kh,kw,I], got {}", weight);
+  check(weight[1] > 0 && weight[2] > 0, op, "expected a kernel of at least 1x1, got weight {}",
+        weight);
+  check(o.groups >= 1 && weight[0] % o.groups == 0, op,
+        "expected groups that divide the {} output channels, got {}", weight[0], o.groups);
+  check(x[3] % o.groups == 0 && x[3] / o.groups == weight[3], op,
+        "expected input [N,H,W,C] with C = {} (weight is {}, groups {}), got {}",
+        weight[3] * o.groups, weight, o.groups, x);
+  const std::int64_t rows =
+      window_count(x[1], weight[1], o.stride.height, o.padding.height, o.dilation.height);
+  const std::int64_t columns =
+      window_count(x[2], weight[2], o.stride.width, o.padding.width, o.dilation.width);
+  check(rows > 0 && columns > 0, op,
+        "expected an image of at least {}x{} (padding included), got input {}: pad more or use a "
+        "smaller kernel (weight is {})",
+        (weight[1] - 1) * o.dilation.height + 1, (weight[2] - 1) * o.dilation.width + 1, x, weight);
+  return {x[0], rows, columns, weight[0]};
+}
+
+void check_dtypes(const char* op, const Tensor& a, const char* name, const Tensor& b) {
+  check(a.dtype() == DType::f32 || a.dtype() == DType::f64, op,
+        "expected dtype f32 or f64, got {}: convert it with to()", a.dtype());
+  check(a.dtype() == b.dtype(), op, "expected {} of dtype {}, got {}: convert it with to()", name,
+        a.dtype(), b.dtype());
+}
+
+void check_gradient(const char* op, const Tensor& gradient, const Dims& expected) {
+  check(gradient.shape() == expected, op, "expected a gradient of the output's shape {}, got {}",
+        expected, gradient.shape());
+}
+
+}  // namespace
+
+// dy = conv2d(dx, w) + conv2d(x, dw) + db
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
+              const Conv2dOptions& o) {
+  const Device device = common_device("conv2d", {input, weight, bias.defined() ? bias : input});
+  const Dims shape = output_shape("conv2d", input.shape(), weight.shape(), o);
+  check_dtypes("conv2d", input, "weight", weight);
+  if (bias.defined()) {
+    check_dtypes("conv2d", input, "bias", bias);
+    check(bias.shape() == Dims{weight.shape()[0]}, "conv2d", "expected bias [{}], got {}",
+          weight.shape()[0], bias.shape());
+  }
+  const Tensor x = contiguous(input), w = contiguous(weight);
+  const Tensor b = bias.defined() ? contiguous(bias) : bias;
+  Tensor out = empty(shape, x.options());
+  kernel(&Kernels::conv2d, device, "conv2d")(x, w, b, o, out);
+  return record(
+      "conv2d", {x, w, b}, out,
+      [x = SavedTensor(x), w = SavedTensor(w), o](const Tensor& g, Needs needs) -> Tensors {
+        const Tensor image = x.get(), weight = w.get();
+        return {needs[0] ? conv2d_backward_input(g, weight, image.shape(), o) : Tensor(),
+                needs[1] ? conv2d_backward_weight(g, image, weight.shape(), o) : Tensor(),
+                needs[2] ? sum(g, {0, 1, 2}) : Tensor()};
+      });
+}
+
+// x' = T(w) g is linear in g and w, and <T(w) g, c> = <g, conv2d(c, w)>
+Tensor conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Dims& input_shape,
+                             const Conv2dOptions& o) {
+  constexpr const char* kOp = "conv2d_backward_input";
+  const Device device = common_device(kOp, {gradient, weight});
+  check_gradient(kOp, gradient, output_shape(kOp, input_shape, weight.shape(), o));
+  check_dtypes(kOp, gradient, "weight", weight);
+  const Tensor g = contiguous(gradient), w = contiguous(weight);
+  Tensor out = empty(input_shape, g.options());
+  kernel(&Kernels::conv2d_backward_input, device, kOp)(g, w, o, out);
+  return record(
+      kOp, {g, w}, out,
+      [g = SavedTensor(g), w = SavedTensor(w), o](const Tensor& c, Needs needs) -> Tensors {
+        const Tensor weight = w.get();
+        return {needs[0] ? conv2d(c, weight, {}, o) : Tensor(),
+                needs[1] ? conv2d_backward_weight(g.get(), c, weight.shape(), o) : Tensor()};
+      });
+}
+
+// w' = V(x) g is linear in g and x, and <V(x) g, c> = <g, conv2d(x, c)>
+Tensor conv2d_backward_weight(const Tensor& gradient, const Tensor& input, const Dims& weight_shape,
+                              const Conv2dOptions& o) {
+  constexpr const char* kOp = "conv2d_backward_weight";
+  const Device device = common_device(kOp, {gradient, input});
+  check_gradient(kOp, gradient, output_shape(kOp, input.shape(), weight_shape, o));
+  check_dtypes(kOp, gradient, "input", input);
+  const Tensor g = contiguous(gradient), x = contiguous(input);
+  Tensor out = empty(weight_shape, g.options());
+  kernel(&Kernels::conv2d_backward_weight, device, kOp)(g, x, o, out);
+  return record(
+      kOp, {g, x}, out,
+      [g = SavedTensor(g), x = SavedTensor(x), o](const Tensor& c, Needs needs) -> Tensors {
+        const Tensor image = x.get();
+        return {needs[0] ? conv2d(image, c, {}, o) : Tensor(),
+                needs[1] ? conv2d_backward_input(g.get(), c, image.shape(), o) : Tensor()};
+      });
+}
+
+}  // namespace invar

@@ -1,0 +1,40 @@
+#pragma once
+// Convolution of images. Images are [N, H, W, C] and weights [O, kh, kw, I] with I = C / groups
+// (channels last, unlike PyTorch):
+//
+//   y[n, p, q, o] = bias[o] + sum over a, b, i of
+//                   x[n, p s - pad + a d, q s - pad + b d, i0 + i] weight[o, a, b, i]
+//
+// where s is the stride, d the dilation, i0 the first channel of o's group, and x is 0 outside of
+// the image. The output has floor((H + 2 pad - (kh - 1) d - 1) / s) + 1 rows, columns likewise.
+//
+// conv2d is linear in x and in the weight, and its two backward passes are the transposed maps.
+// They are ops of their own and the gradient rule of each is made of the other two, so gradients of
+// any order work.
+#include <invar/core/tensor.hpp>
+#include <invar/ops/window.hpp>
+
+namespace invar {
+
+/// PyTorch's arguments of the same names.
+struct Conv2dOptions {
+  Size2 stride = 1;
+  Size2 padding = 0;
+  Size2 dilation = 1;
+  std::int64_t groups = 1;
+};
+
+/// The convolution; `bias` [O] may be undefined. f32 (oneDNN, strict f32 arithmetic) or f64.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              const Conv2dOptions& options = {});
+
+/// The gradient of x, of shape `input_shape` [N, H, W, C], from that of y. Also known as transposed
+/// convolution.
+Tensor conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Dims& input_shape,
+                             const Conv2dOptions& options = {});
+
+/// The gradient of the weight, of shape `weight_shape` [O, kh, kw, I], from that of y.
+Tensor conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Dims& weight_shape,
+                              const Conv2dOptions& options = {});
+
+}  // namespace invar

@@ -1,0 +1,131 @@
+// f32 convolution by oneDNN: images stay plain [N, H, W, C]; the layout of the weight is oneDNN's
+// choice, so our [O, kh, kw, I] is reordered on the way in and the weight's gradient on the way
+// out.
+#include <invar/ops/conv.hpp>
+#include <invar/ops/cpu/conv_reference.hpp>
+#include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cpu/onednn.hpp>
+
+namespace invar::cpu {
+namespace {
+
+/// One problem in oneDNN's terms: it names dimensions in the order NCHW, OIHW whatever the layout.
+struct Problem {
+  Dims x, weight, y;
+  Conv2dOptions o;
+  DType dtype;
+
+  onednn::Key key(const char* op) const {
+    onednn::Key key(op, {o.stride.height, o.stride.width, o.padding.height, o.padding.width,
+                         o.dilation.height, o.dilation.width, o.groups});
+    return key.add(x).add(weight).add(static_cast<std::int64_t>(dtype));
+  }
+
+  static dnnl::memory::desc image(const Dims& s, DType dtype) {
+    const std::int64_t h = s[1], w = s[2], c = s[3];
+    return onednn::desc({s[0], c, h, w}, {h * w * c, 1, w * c, c}, dtype);
+  }
+  dnnl::memory::desc x_desc() const { return image(x, dtype); }
+  dnnl::memory::desc y_desc() const { return image(y, dtype); }
+
+  Dims weight_dims() const {
+    const Dims oihw{weight[0] / o.groups, weight[3], weight[1], weight[2]};
+    return o.groups == 1 ? oihw : Dims{o.groups, oihw[0], oihw[1], oihw[2], oihw[3]};
+  }
+  /// [O, kh, kw, I] with the output channels split by group.
+  dnnl::memory::desc weight_desc() const {
+    const std::int64_t kh = weight[1], kw = weight[2], i = weight[3], row = kh * kw * i;
+    return onednn::desc(weight_dims(),
+                        o.groups == 1 ? Dims{row, 1, kw * i, i}
+                                      : Dims{weight[0] / o.groups * row, row, 1, kw * i, i},
+                        dtype);
+  }
+  dnnl::memory::desc any_weight() const { return onednn::any(weight_dims(), dtype); }
+
+  dnnl::memory::dims strides() const { return {o.stride.height, o.stride.width}; }
+  dnnl::memory::dims dilates() const { return {o.dilation.height - 1, o.dilation.width - 1}; }
+  dnnl::memory::dims padding() const { return {o.padding.height, o.padding.width}; }
+
+  dnnl::convolution_forward::primitive_desc forward(bool bias) const {
+    return {onednn::engine(),
+            dnnl::prop_kind::forward_training,
+            dnnl::algorithm::convolution_direct,
+            x_desc(),
+            any_weight(),
+            bias ? onednn::desc({weight[0]}, {1}, dtype) : dnnl::memory::desc(),
+            y_desc(),
+            strides(),
+            dilates(),
+            padding(),
+            padding(),
+            onednn::attributes()};
+  }
+};
+
+bool is_empty(const Tensor& t) { return t.numel() == 0; }
+
+}  // namespace
+
+void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+            const Tensor& out) {
+  if (x.dtype() == DType::f64) return reference::conv2d(x, weight, bias, o, out);
+  if (is_empty(out)) return;
+  if (is_empty(x)) {  // no channels: the empty sum
+    if (bias.defined()) return copy(bias, out);
+    return fill(0, out);
+  }
+  const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
+  const bool with_bias = bias.defined();
+  const onednn::Primitive conv =
+      onednn::primitive(p.key("conv2d").add(with_bias), [&] { return p.forward(with_bias); });
+  const auto layout = conv.desc(dnnl::query::weights_md);
+  const Tensor w = onednn::reordered(p.key("conv2d weight"), weight, p.weight_desc(), layout);
+  std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
+                                                  {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
+                                                  {DNNL_ARG_DST, onednn::memory(out, p.y_desc())}};
+  if (with_bias) arguments[DNNL_ARG_BIAS] = onednn::memory(bias);
+  onednn::execute(conv, std::move(arguments));
+}
+
+void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
+                           const Tensor& out) {
+  if (out.dtype() == DType::f64) return reference::conv2d_backward_input(gradient, weight, o, out);
+  if (is_empty(gradient) || is_empty(out)) return fill(0, out);
+  const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
+  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_input"), [&] {
+    return dnnl::convolution_backward_data::primitive_desc(
+        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(), p.any_weight(),
+        p.y_desc(), p.strides(), p.dilates(), p.padding(), p.padding(), p.forward(false),
+        onednn::attributes());
+  });
+  const auto layout = conv.desc(dnnl::query::weights_md);
+  const Tensor w =
+      onednn::reordered(p.key("conv2d_backward_input weight"), weight, p.weight_desc(), layout);
+  onednn::execute(conv, {{DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
+                         {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
+                         {DNNL_ARG_DIFF_SRC, onednn::memory(out, p.x_desc())}});
+}
+
+void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                            const Tensor& out) {
+  if (out.dtype() == DType::f64) return reference::conv2d_backward_weight(gradient, x, o, out);
+  if (is_empty(gradient) || is_empty(x)) return fill(0, out);
+  const Problem p{x.shape(), out.shape(), gradient.shape(), o, out.dtype()};
+  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {
+    return dnnl::convolution_backward_weights::primitive_desc(
+        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(), p.any_weight(),
+        p.y_desc(), p.strides(), p.dilates(), p.padding(), p.padding(), p.forward(false),
+        onednn::attributes());
+  });
+  const auto layout = conv.desc(dnnl::query::diff_weights_md);
+  const bool direct = layout == p.weight_desc();
+  const Tensor w = direct ? out : onednn::bytes_for(layout);
+  onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
+                         {DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
+                         {DNNL_ARG_DIFF_WEIGHTS, onednn::memory(w, layout)}});
+  if (!direct) {
+    onednn::reorder(p.key("conv2d_backward_weight weight"), w, layout, out, p.weight_desc());
+  }
+}
+
+}  // namespace invar::cpu
