@@ -7,6 +7,9 @@
 // walks through without a jump are merged, and what is left is a nest whose innermost loop is a
 // plain strided loop: dense in the common case, where the compiler vectorises it.
 #include <array>
+#include <functional>
+#include <initializer_list>
+#include <tuple>
 #include <invar/core/tensor.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <type_traits>
@@ -83,41 +86,45 @@ struct LoopNest {
   }
 };
 
+/// One innermost run: pointers[0] is the output, the rest the inputs; steps in bytes.
+using RowFunction = void (*)(const void* functor, char* const* pointers, const std::int64_t* steps,
+                             std::int64_t length);
+
+/// Runs `row` over the merged loop nest of out and the inputs, which broadcast to it.
+void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
+              RowFunction row, const void* functor);
+
+/// The loop over one run of f. The only code that is compiled for every functor and dtype: the rest
+/// of the nest is run_rows, compiled once.
+template <class F, class Out, class... In, std::size_t... I>
+void functor_row(const F& f, char* const* pointers, const std::int64_t* steps, std::int64_t length,
+                 std::index_sequence<I...>) {
+  bool dense = steps[0] == sizeof(Out);
+  ((dense &= steps[I + 1] == sizeof(In)), ...);
+  Out* const to = reinterpret_cast<Out*>(pointers[0]);
+  if (dense) {
+    const std::tuple<const In*...> from{reinterpret_cast<const In*>(pointers[I + 1])...};
+    for (std::int64_t i = 0; i < length; ++i) to[i] = f(std::get<I>(from)[i]...);
+  } else {
+    for (std::int64_t i = 0; i < length; ++i) {
+      *reinterpret_cast<Out*>(pointers[0] + i * steps[0]) =
+          f(*reinterpret_cast<const In*>(pointers[I + 1] + i * steps[I + 1])...);
+    }
+  }
+}
+
 /// out[i] = f(in[i]...). In... are the C++ element types of the inputs.
 template <class Out, class... In, class F, class... Inputs>
 void elementwise(const Tensor& out, const F& f, const Inputs&... inputs) {
   static_assert(sizeof...(In) == sizeof...(Inputs));
-  constexpr std::size_t kN = sizeof...(In) + 1;
-  const std::int64_t n = out.numel();
-  if (n == 0) return;
-  const LoopNest<kN> nest(out.shape(), {broadcast_strides(out, out.shape()),
-                                        broadcast_strides(inputs, out.shape())...});
-  Out* const y = out.data<Out>();
-  const auto x = std::make_tuple(inputs.template data<const In>()...);
-  const int last = nest.shape.size() - 1;
-  std::array<std::int64_t, kN> step;
-  bool dense = true;
-  for (std::size_t k = 0; k < kN; ++k) {
-    step[k] = nest.strides[k][last];
-    dense &= step[k] == 1;
-  }
-  const auto piece = [&]<std::size_t... I>(std::int64_t begin, std::int64_t end,
-                                           std::index_sequence<I...>) {
-    nest.run(begin, end, [&](const std::array<std::int64_t, kN>& at, std::int64_t length) {
-      Out* const to = y + at[0];
-      const std::tuple<const In*...> from{(std::get<I>(x) + at[I + 1])...};
-      if (dense) {
-        for (std::int64_t i = 0; i < length; ++i) to[i] = f(std::get<I>(from)[i]...);
-      } else {
-        for (std::int64_t i = 0; i < length; ++i) {
-          to[i * step[0]] = f(std::get<I>(from)[i * step[I + 1]]...);
-        }
-      }
-    });
-  };
-  parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    piece(begin, end, std::index_sequence_for<In...>());
-  });
+  run_rows(
+      out, {inputs...},
+      [](const void* functor, char* const* pointers, const std::int64_t* steps,
+         std::int64_t length) {
+        functor_row<F, Out, In...>(*static_cast<const F*>(functor), pointers, steps, length,
+                                   std::index_sequence_for<In...>());
+      },
+      &f);
 }
 
 }  // namespace invar::cpu

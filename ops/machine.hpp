@@ -1,0 +1,20 @@
+#pragma once
+// What results may depend on beside seed and configuration; see docs/determinism.md. Checkpoints and
+// run directories record it.
+#include <string>
+
+namespace invar {
+
+struct Machine {
+  std::string processor;        ///< as the system names it
+  std::string instruction_set;  ///< the widest that oneDNN uses: "avx2", "avx512_core_bf16", ...
+  std::string onednn;           ///< version
+  int threads;                  ///< of OpenMP
+
+  bool operator==(const Machine&) const = default;
+};
+
+/// This process's.
+Machine machine();
+
+}  // namespace invar
