@@ -381,7 +381,7 @@ Tensor clamp(const Tensor& x, double low, double high) {
   return record("clamp", {x}, unary(UnaryOp::clamp, "clamp", x, {low, high}),
                 [x = SavedTensor(x), low, high](const Tensor& g) -> Tensors {
                   const Tensor v = x.get();
-                  return {where(logical_and(ge(v, low), le(v, high)), g, 0)};
+                  return {where(logical_and(gt(v, low), lt(v, high)), g, 0)};
                 });
 }
 

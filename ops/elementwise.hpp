@@ -72,7 +72,8 @@ Tensor floor(const Tensor& x);
 Tensor ceil(const Tensor& x);
 /// To nearest, ties to even; gradient 0.
 Tensor round(const Tensor& x);
-/// Into [low, high]; gradient 1 inside and on the bounds, 0 outside.
+/// Into [low, high]; gradient 1 inside, 0 outside and on the bounds (as in PyTorch 2.15; older
+/// versions have 1 on them).
 Tensor clamp(const Tensor& x, double low, double high);
 /// A NaN wins; where a = b each gets half of the gradient.
 Tensor maximum(const Tensor& a, const Tensor& b);

@@ -143,7 +143,8 @@ double compare(const std::string& name, const Tensor& ours, const json& record, 
   const double norm = norm_of(values);
   if (record.contains("zero")) {
     if (!(norm <= 1e-12 * all_gradients)) {
-      FAIL_CHECK(fmt::format("{}: ours has norm {:.3g}, theirs is zero but for rounding", name, norm));
+      FAIL_CHECK(
+          fmt::format("{}: ours has norm {:.3g}, theirs is zero but for rounding", name, norm));
     }
     return 0;
   }
