@@ -9,15 +9,18 @@ namespace {
 constexpr std::int64_t kEdgeItems = 3;
 constexpr std::int64_t kFullSize = 1000;  // tensors up to this many elements print whole
 
-double value_at(const Tensor& x, std::int64_t position) {
-  return visit(x.dtype(), [&]<class T>() {
-    return static_cast<double>(static_cast<const T*>(x.raw_data())[position]);
+/// The element at an offset from the first one.
+template <class To>
+To value_at(const Tensor& x, std::int64_t position) {
+  return visit(x.dtype(), [&]<class From>() {
+    return static_cast<To>(static_cast<const From*>(x.raw_data())[position]);
   });
 }
 
-std::string text_of(const Tensor& x, double value, bool integral) {
-  if (x.dtype() == DType::boolean) return value != 0 ? "true" : "false";
-  if (!is_floating(x.dtype())) return fmt::format("{}", static_cast<std::int64_t>(value));
+std::string text_at(const Tensor& x, std::int64_t position, bool integral) {
+  if (x.dtype() == DType::boolean) return value_at<bool>(x, position) ? "true" : "false";
+  if (!is_floating(x.dtype())) return fmt::format("{}", value_at<std::int64_t>(x, position));
+  const auto value = value_at<double>(x, position);
   if (integral && std::isfinite(value)) return fmt::format("{:.0f}.", value);
   const double magnitude = std::abs(value);
   if (magnitude != 0 && std::isfinite(value) && (magnitude < 1e-3 || magnitude >= 1e5)) {
@@ -29,15 +32,19 @@ std::string text_of(const Tensor& x, double value, bool integral) {
 class Printer {
  public:
   explicit Printer(const Tensor& x) : x_(x), shorten_(x.numel() > kFullSize) {
-    walk(0, 0, [&](double v) { integral_ &= std::isfinite(v) && v == std::floor(v); });
-    walk(0, 0, [&](double v) { width_ = std::max(width_, text_of(x_, v, integral_).size()); });
+    walk(0, 0, [&](std::int64_t at) {
+      const auto v = value_at<double>(x_, at);
+      integral_ &= std::isfinite(v) && v == std::floor(v);
+    });
+    walk(0, 0,
+         [&](std::int64_t at) { width_ = std::max(width_, text_at(x_, at, integral_).size()); });
   }
 
   std::string body() const { return x_.dim() == 0 ? element(0) : bracket(0, 0); }
 
  private:
   std::string element(std::int64_t position) const {
-    return fmt::format("{:>{}}", text_of(x_, value_at(x_, position), integral_), width_);
+    return fmt::format("{:>{}}", text_at(x_, position, integral_), width_);
   }
 
   bool is_hidden(int dim, std::int64_t i) const {
@@ -47,7 +54,7 @@ class Printer {
 
   template <class F>
   void walk(int dim, std::int64_t position, const F& f) const {
-    if (dim == x_.dim()) return f(value_at(x_, position));
+    if (dim == x_.dim()) return f(position);
     for (std::int64_t i = 0; i < x_.size(dim); ++i) {
       if (!is_hidden(dim, i)) walk(dim + 1, position + i * x_.strides()[dim], f);
     }

@@ -61,7 +61,7 @@ class Dims {
     size_ = static_cast<int>(n);
   }
 
-  std::array<std::int64_t, kMaxDims> values_;
+  std::array<std::int64_t, kMaxDims> values_{};
   int size_ = 0;
 };
 

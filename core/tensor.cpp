@@ -1,4 +1,5 @@
 #include <invar/core/autograd/engine.hpp>
+#include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -56,7 +57,7 @@ void Tensor::retain_grad() const {
   check(requires_grad(), "retain_grad", "expected a tensor that requires grad");
   if (is_leaf()) return;
   register_hook([slot = impl().autograd->grad](const Tensor& gradient) {
-    *slot = gradient;
+    *slot = slot->defined() ? engine_ops::add(*slot, gradient) : engine_ops::clone(gradient);
     return Tensor();
   });
 }
@@ -81,10 +82,9 @@ void Tensor::register_post_accumulate_grad_hook(
   impl().autograd->sink->add_post_hook(std::move(hook));
 }
 
-double Tensor::item_as_double() const {
+void Tensor::check_item() const {
   check(numel() == 1, "item", "expected a tensor of one element, got shape {}", shape());
   check(device() == kCpu, "item", "expected a tensor on the cpu, got {}", device());
-  return visit(dtype(), [&]<class T>() { return static_cast<double>(*data<T>()); });
 }
 
 Tensor empty(const Dims& shape, TensorOptions options) {

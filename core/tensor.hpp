@@ -74,8 +74,11 @@ class Tensor {
   const Dims& shape() const { return impl().shape; }
   const Dims& strides() const { return impl().strides; }
   int dim() const { return impl().shape.size(); }
-  /// Size of one dimension; negative counts from the last.
-  std::int64_t size(int dim) const { return impl().shape[wrap_dim(dim, this->dim(), "size")]; }
+  /// Size of one dimension; negative counts from the last. Error for a scalar: it has none.
+  std::int64_t size(int dim) const {
+    check(this->dim() > 0, "size", "expected a tensor with dimensions, got a scalar");
+    return impl().shape[wrap_dim(dim, this->dim(), "size")];
+  }
   std::int64_t numel() const { return impl().numel; }
   DType dtype() const { return impl().dtype; }
   Device device() const { return impl().storage->device(); }
@@ -102,11 +105,11 @@ class Tensor {
   /// The value of a one-element tensor; Error if there are more or none.
   template <class T = double>
   T item() const {
-    return static_cast<T>(item_as_double());
+    check_item();
+    return visit(dtype(), [this]<class From>() { return static_cast<T>(*data<From>()); });
   }
 
   // --- gradients
-  // ----------------------------------------------------------------------------------
 
   bool requires_grad() const { return impl_ && impl_->autograd != nullptr; }
   /// Makes a leaf track gradients (floating dtypes only), or stop doing so.
@@ -118,7 +121,7 @@ class Tensor {
   /// The accumulated gradient; undefined before the first backward.
   Tensor grad() const;
   void set_grad(Tensor gradient) const;
-  /// Makes an interior tensor keep its gradient in .grad() too.
+  /// Makes an interior tensor accumulate its gradient in .grad() too.
   void retain_grad() const;
   /// Same bytes, no history.
   Tensor detach() const;
@@ -126,7 +129,8 @@ class Tensor {
   /// Accumulates d(this)/d(leaf) into every leaf's .grad(). `gradient` (default: 1, for a
   /// one-element tensor) is the vector of the vector-Jacobian product. Saved tensors are freed on
   /// the way unless `retain_graph`; with `create_graph` the gradients are differentiable themselves
-  /// (and the graph is retained).
+  /// (and the graph is retained). A leaf's .grad() then leads back to the leaf and keeps both alive
+  /// until set_grad({}): prefer grad() of core/autograd/engine.hpp.
   void backward(const Tensor& gradient = {}, bool retain_graph = false,
                 bool create_graph = false) const;
 
@@ -145,7 +149,7 @@ class Tensor {
 
  private:
   [[noreturn]] static void throw_undefined();
-  double item_as_double() const;
+  void check_item() const;
 
   IntrusivePtr<TensorImpl> impl_;
 };

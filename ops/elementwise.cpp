@@ -22,8 +22,23 @@ Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DTyp
 
 /// A tensor whose dtype can hold what `x op s` gives.
 Tensor for_scalar(const Tensor& x, double s) {
-  const bool fits = is_floating(x.dtype()) || (s == std::floor(s) && x.dtype() != DType::boolean);
-  return fits ? x : to(x, DType::f32);
+  const bool whole = std::isfinite(s) && s == std::floor(s);
+  return is_floating(x.dtype()) || (whole && x.dtype() != DType::boolean) ? x : to(x, DType::f32);
+}
+
+/// True iff s is among the values of an integer dtype.
+bool is_value_of(DType dtype, double s) {
+  if (s != std::floor(s)) return false;
+  switch (dtype) {
+    case DType::boolean:
+      return s == 0 || s == 1;
+    case DType::u8:
+      return s >= 0 && s <= 255;
+    case DType::i32:
+      return std::abs(s) <= std::numeric_limits<std::int32_t>::max();
+    default:
+      return std::abs(s) <= static_cast<double>(std::int64_t{1} << 53);
+  }
 }
 
 struct Operands {
@@ -55,7 +70,8 @@ Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b)
 }
 
 Tensor compare(CompareOp op, const char* name, const Tensor& a, double b) {
-  const bool fits = is_floating(a.dtype()) || b == std::floor(b);
+  // u8 < 300 must not become u8 < 44.
+  const bool fits = is_floating(a.dtype()) || is_value_of(a.dtype(), b);
   const Tensor x = fits ? a : to(a, DType::f64);
   return compare(op, name, x, full({}, b, x.options()));
 }
@@ -97,9 +113,11 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 // d(a b) = b da + a db
 Tensor mul(const Tensor& a, const Tensor& b) {
   const Operands in = meet("mul", a, b);
+  const SavedTensor saved_a = in.b.requires_grad() ? SavedTensor(in.a) : SavedTensor();
+  const SavedTensor saved_b = in.a.requires_grad() ? SavedTensor(in.b) : SavedTensor();
   return record("mul", {in.a, in.b}, binary(BinaryOp::mul, "mul", in),
-                [a = SavedTensor(in.a), b = SavedTensor(in.b), sa = in.a.shape(),
-                 sb = in.b.shape()](const Tensor& g, Needs needs) -> Tensors {
+                [a = saved_a, b = saved_b, sa = in.a.shape(), sb = in.b.shape()](
+                    const Tensor& g, Needs needs) -> Tensors {
                   return {needs[0] ? sum_to(g * b.get(), sa) : Tensor(),
                           needs[1] ? sum_to(g * a.get(), sb) : Tensor()};
                 });
@@ -109,9 +127,10 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 Tensor div(const Tensor& a, const Tensor& b) {
   const Operands in = meet("div", a, b, /*real=*/true);
   Tensor y = binary(BinaryOp::div, "div", in);
+  const SavedTensor saved_y = in.b.requires_grad() ? SavedTensor::output(y) : SavedTensor();
   return record("div", {in.a, in.b}, y,
-                [y = SavedTensor::output(y), b = SavedTensor(in.b), sa = in.a.shape(),
-                 sb = in.b.shape()](const Tensor& g, Needs needs) -> Tensors {
+                [y = saved_y, b = SavedTensor(in.b), sa = in.a.shape(), sb = in.b.shape()](
+                    const Tensor& g, Needs needs) -> Tensors {
                   const Tensor scaled = g / b.get();
                   return {needs[0] ? sum_to(scaled, sa) : Tensor(),
                           needs[1] ? sum_to(-(scaled * y.get()), sb) : Tensor()};

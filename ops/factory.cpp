@@ -56,6 +56,8 @@ Tensor arange(double start, double end, double step, TensorOptions options) {
   check(step != 0 && std::isfinite(start) && std::isfinite(end) && std::isfinite(step), "arange",
         "expected finite numbers and a step other than 0, got {}, {}, {}", start, end, step);
   const double count = std::max(0.0, std::ceil((end - start) / step));
+  check(count <= static_cast<double>(kMaxElements), "arange",
+        "expected at most 2^60 values, got {}", count);
   Tensor out = uninitialised({static_cast<std::int64_t>(count)}, options);
   kernel(&Kernels::arange, out.device(), "arange")(start, step, out);
   return finished(out, options);

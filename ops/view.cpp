@@ -11,17 +11,15 @@ namespace {
 Dims complete_shape(const char* op, const Tensor& x, const Dims& shape) {
   Dims out = shape;
   int unknown = -1;
-  std::int64_t known = 1;
   for (int i = 0; i < shape.size(); ++i) {
     check(shape[i] >= -1, op, "expected sizes of at least 0 (or one -1), got {}", shape);
-    if (shape[i] == -1) {
-      check(unknown < 0, op, "expected at most one size of -1, got {}", shape);
-      unknown = i;
-    } else {
-      known *= shape[i];
-    }
+    if (shape[i] != -1) continue;
+    check(unknown < 0, op, "expected at most one size of -1, got {}", shape);
+    unknown = i;
+    out[i] = 1;
   }
   if (unknown >= 0) {
+    const std::int64_t known = numel_of(out);
     check(known != 0 && x.numel() % known == 0, op, "expected a shape for {} elements, got {}",
           x.numel(), shape);
     out[unknown] = x.numel() / known;
@@ -184,6 +182,7 @@ Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std
   };
   const std::int64_t first = into(start), last = std::max(first, into(end));
   Dims shape = x.shape(), strides = x.strides();
+  step = std::min(step, std::max<std::int64_t>(n, 1));  // longer steps give the same element
   shape[d] = (last - first + step - 1) / step;
   const std::int64_t offset = x.offset() + (shape[d] > 0 ? first * strides[d] : 0);
   strides[d] *= step;
@@ -212,6 +211,7 @@ Tensor select(const Tensor& x, int dim, std::int64_t index) {
 }
 
 Tensors split(const Tensor& x, std::int64_t size, int dim) {
+  check(x.dim() > 0, "split", "expected at least one dimension, got a scalar");
   check(size > 0, "split", "expected pieces of at least 1, got {}", size);
   const std::int64_t n = x.size(dim);
   Tensors pieces;

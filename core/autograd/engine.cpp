@@ -132,14 +132,15 @@ class Pass {
   }
 
   void run_hooks(Node& node, Tensors& gradients) {
-    for (const auto& [output_nr, hook] : node.hooks()) {
+    for (std::size_t i = 0, n = node.hooks().size(); i < n; ++i) {
+      const auto [output_nr, hook] = node.hooks()[i];  // a copy: the hook may register another
       Tensor& gradient = gradients[static_cast<std::size_t>(output_nr)];
       if (!gradient.defined()) continue;
       Tensor replacement = hook(gradient);
       if (!replacement.defined()) continue;
-      check(replacement.shape() == gradient.shape(), "register_hook",
-            "expected the hook to return a gradient of shape {}, got {}", gradient.shape(),
-            replacement.shape());
+      check(replacement.shape() == gradient.shape() && replacement.dtype() == gradient.dtype(),
+            "register_hook", "expected the hook to return a gradient {} {}, got {} {}",
+            gradient.dtype(), gradient.shape(), replacement.dtype(), replacement.shape());
       gradient = std::move(replacement);
     }
   }

@@ -19,6 +19,12 @@ AnomalyMode::AnomalyMode() : previous_(std::exchange(hunting, true)) {}
 AnomalyMode::~AnomalyMode() { hunting = previous_; }
 
 void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op) {
+  for (int d = 0; d < target.dim(); ++d) {
+    check(target.shape()[d] <= 1 || target.strides()[d] != 0, op,
+          "expected a target whose elements lie apart, got shape {} with strides {}: clone() what "
+          "was expanded before writing to it",
+          target.shape(), target.strides());
+  }
   if (!recording) return;
   const std::string_view out_of_place = op.substr(0, op.size() - 1);
   check(!target.requires_grad(), op,

@@ -40,8 +40,9 @@ class AnomalyMode {
   bool previous_;
 };
 
-/// The rule of in-place operations, checked by every one of them before it writes: outside no_grad,
-/// neither the target nor an operand may require grad. `op` is the in-place function ("add_").
+/// The rule of in-place operations, checked by every one of them before it writes: outside NoGrad,
+/// neither the target nor an operand may require grad; never may elements of the target share an
+/// address (expand). `op` is the in-place function ("add_").
 void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op);
 
 }  // namespace invar

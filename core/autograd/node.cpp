@@ -46,16 +46,12 @@ void Node::add_output(Tensor& output) {
 
 // See Note [Freeing a long chain].
 void Node::dispose() {
-  thread_local std::vector<Node*> dying;
+  thread_local Node* dying = nullptr;
   thread_local bool emptying = false;
-  dying.push_back(this);
+  next_dying_ = std::exchange(dying, this);
   if (emptying) return;
   emptying = true;
-  while (!dying.empty()) {
-    Node* node = dying.back();
-    dying.pop_back();
-    delete node;
-  }
+  while (dying) delete std::exchange(dying, dying->next_dying_);
   emptying = false;
 }
 
@@ -75,14 +71,17 @@ Tensors GradSink::apply(const Tensors& gradients, Needs) {
     } else {
       engine_ops::add_(grad, gradient);
     }
-  } else if (grad_enabled() || engine_ops::is_exclusive(gradient)) {
+  } else if (engine_ops::is_exclusive(gradient)) {
     grad = gradient;
   } else {
     grad = engine_ops::clone(gradient);
   }
   if (!post_hooks_.empty()) {
     const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
-    for (const auto& hook : post_hooks_) hook(leaf);
+    for (std::size_t i = 0, n = post_hooks_.size(); i < n; ++i) {
+      const auto hook = post_hooks_[i];  // a copy: it may register another
+      hook(leaf);
+    }
   }
   return {};
 }

@@ -18,7 +18,8 @@
 //
 // Note [Freeing a long chain]: node -> edge -> node ownership would destroy a chain of a million
 // nodes with a million nested destructors. dispose() therefore puts a dying node on a list of the
-// thread; the outermost call empties the list in a loop.
+// thread; the outermost call empties the list in a loop. The list runs through the nodes: a
+// container would be destroyed before the tensors in static variables are.
 #include <execinfo.h>
 
 #include <bitset>
@@ -93,6 +94,7 @@ class Node : public RefCounted {
   std::vector<Edge> edges_;
   std::vector<std::pair<int, GradHook>> hooks_;
   std::vector<void*> call_stack_;
+  Node* next_dying_ = nullptr;
 };
 
 /// The end of every path: adds what arrives to the .grad() of its leaf. The leaf owns its sink; the

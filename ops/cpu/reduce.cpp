@@ -116,13 +116,13 @@ void sum(const Tensor& x, const Tensor& out) {
 
 bool all_finite(const Tensor& x) {
   bool finite = true;
-  visit_real(x.dtype(), "all_finite", [&]<class T>() {
+  visit(x.dtype(), [&]<class T>() {
     const LoopNest<1> nest(x.shape(), {x.strides()});
     const std::int64_t step = nest.strides[0][nest.shape.size() - 1];
     nest.run(0, x.numel(), [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
       const T* run = x.data<T>() + at[0];
       for (std::int64_t i = 0; i < length; ++i)
-        finite &= static_cast<bool>(std::isfinite(run[i * step]));
+        finite &= static_cast<bool>(std::isfinite(static_cast<double>(run[i * step])));
     });
   });
   return finite;
