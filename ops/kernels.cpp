@@ -1,3 +1,4 @@
+#include <invar/ops/convert.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/kernels.hpp>
 
@@ -20,6 +21,15 @@ Device common_device(std::string_view op,
           device, t.device());
   }
   return device;
+}
+
+Tensor for_matrix_kernel(const Tensor& x) {
+  const std::int64_t rows = x.size(-2), columns = x.size(-1);
+  const std::int64_t row_stride = x.strides()[x.dim() - 2];
+  const std::int64_t column_stride = x.strides()[x.dim() - 1];
+  const bool by_rows = (columns <= 1 || column_stride == 1) && (rows <= 1 || row_stride >= columns);
+  const bool by_columns = (rows <= 1 || row_stride == 1) && (columns <= 1 || column_stride >= rows);
+  return by_rows || by_columns ? x.detach() : clone(x.detach());
 }
 
 }  // namespace invar

@@ -93,6 +93,17 @@ struct Kernels {
                                 const Conv2dOptions& o, const Tensor& out);
   void (*conv2d_backward_weight)(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
                                  const Tensor& out);
+
+  // matrices: the last two dimensions; those before them are the batch
+  /// out[.., m, n] = a[.., m, k] b[.., k, n] + bias[n] (may be undefined). a and b have out's batch
+  /// dimensions (stride 0: broadcast) and came through for_matrix_kernel. bias and out are dense.
+  void (*matmul)(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
+  /// out[.., n, n] = the lower Cholesky factors of x, zeros above them; reads x's lower triangles.
+  /// Error naming the first leading minor that is not positive. out is dense.
+  void (*cholesky)(const Tensor& x, const Tensor& out);
+  /// Overwrites x[.., n, m] (dense) with the solution y of a y = x, a[.., n, n] triangular and laid
+  /// out as for matmul.
+  void (*solve_triangular)(const Tensor& a, bool upper, const Tensor& x);
 };
 
 const Kernels& kernels(Device device);
@@ -111,5 +122,9 @@ Function* kernel(Function* Kernels::*slot, Device device, std::string_view op) {
 /// Throws Error unless all tensors are on one device; returns it.
 Device common_device(std::string_view op,
                      std::initializer_list<std::reference_wrapper<const Tensor>> tensors);
+
+/// x without history and, if need be, copied so that in every matrix (the last two dimensions) one
+/// stride is 1 and the other no smaller than that row or column is long; sizes of 1 do not count.
+Tensor for_matrix_kernel(const Tensor& x);
 
 }  // namespace invar

@@ -32,4 +32,11 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
 void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
                             const Tensor& out);
 
+// matmul.cpp
+void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
+
+// linalg.cpp
+void cholesky(const Tensor& x, const Tensor& out);
+void solve_triangular(const Tensor& a, bool upper, const Tensor& x);
+
 }  // namespace invar::cpu

@@ -9,11 +9,12 @@
 #include <array>
 #include <functional>
 #include <initializer_list>
-#include <tuple>
 #include <invar/core/tensor.hpp>
 #include <invar/ops/cpu/parallel.hpp>
+#include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace invar::cpu {
 
@@ -85,6 +86,22 @@ struct LoopNest {
     return true;
   }
 };
+
+/// Where each matrix of x (its last two dimensions) begins, in row-major order of the batch.
+inline std::vector<std::int64_t> matrix_offsets(const Tensor& x) {
+  Dims batch, strides;
+  for (int d = 0; d < x.dim() - 2; ++d) {
+    batch.push_back(x.shape()[d]);
+    strides.push_back(x.strides()[d]);
+  }
+  const LoopNest<1> nest(batch, {strides});
+  const std::int64_t step = nest.strides[0][nest.shape.size() - 1];
+  std::vector<std::int64_t> offsets;
+  nest.run(0, numel_of(batch), [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
+    for (std::int64_t i = 0; i < length; ++i) offsets.push_back(at[0] + i * step);
+  });
+  return offsets;
+}
 
 /// One innermost run: pointers[0] is the output, the rest the inputs; steps in bytes.
 using RowFunction = void (*)(const void* functor, char* const* pointers, const std::int64_t* steps,

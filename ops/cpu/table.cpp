@@ -17,6 +17,9 @@ const Kernels& table() {
       .conv2d = conv2d,
       .conv2d_backward_input = conv2d_backward_input,
       .conv2d_backward_weight = conv2d_backward_weight,
+      .matmul = matmul,
+      .cholesky = cholesky,
+      .solve_triangular = solve_triangular,
   };
   return kTable;
 }

@@ -1,0 +1,32 @@
+#pragma once
+// Linear algebra, and the triangles and diagonals of matrices. Functions of matrices take the last
+// two dimensions as the matrix and those before as a batch.
+#include <invar/core/tensor.hpp>
+
+namespace invar {
+
+/// The elements x[.., i, i + offset] over (dim1, dim2), as a view; they are the last dimension.
+Tensor diagonal(const Tensor& x, std::int64_t offset = 0, int dim1 = 0, int dim2 = 1);
+/// A vector becomes a matrix that is zero but for its diagonal `offset`; of a matrix, a copy of
+/// that diagonal.
+Tensor diag(const Tensor& x, std::int64_t offset = 0);
+/// The sum of a matrix' diagonal.
+Tensor trace(const Tensor& x);
+/// x where column - row <= offset, else 0.
+Tensor tril(const Tensor& x, std::int64_t offset = 0);
+/// x where column - row >= offset, else 0.
+Tensor triu(const Tensor& x, std::int64_t offset = 0);
+
+/// The lower triangular L with L L^T = x, for symmetric positive definite x [.., n, n]; only the
+/// lower triangle of x is read. Its gradient is symmetric, as if both triangles had been. Error
+/// naming the first leading minor that is not positive.
+Tensor cholesky(const Tensor& x);
+/// log det x for symmetric positive definite x [.., n, n]: 2 sum_i log L[i, i].
+Tensor logdet(const Tensor& x);
+/// The x [.., n, m] with a x = b, for triangular a [.., n, n], of which only the `upper` (else
+/// lower) triangle is read; for left = false, the x [.., m, n] with x a = b. To solve with the
+/// transpose of a, pass transpose(a) and the other triangle; it costs no copy. A zero on the
+/// diagonal gives infinities and NaNs.
+Tensor solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool left = true);
+
+}  // namespace invar
