@@ -3,6 +3,7 @@
 // our library for each.
 #include <catch2/catch_test_macros.hpp>
 #include <functional>
+#include <invar/ops/conv.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
@@ -24,7 +25,22 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 using Inputs = std::map<std::string, Tensor>;
 using Case = std::function<Tensors(Inputs)>;
 
+Case conv(const Conv2dOptions& options = {}) {
+  return [options](Inputs in) -> Tensors { return {conv2d(in["x"], in["w"], in["b"], options)}; };
+}
+
 const std::map<std::string, Case> kCases = {
+    // --- convolution
+    {"conv2d/plain", conv()},
+    {"conv2d/padding", conv({.padding = 1})},
+    {"conv2d/stride", conv({.stride = 2, .padding = 1})},
+    {"conv2d/stem", conv({.stride = 2, .padding = 3})},
+    {"conv2d/pointwise", conv({.stride = 2})},
+    {"conv2d/unequal", conv({.stride = {2, 1}, .padding = {1, 2}})},
+    {"conv2d/dilation", conv({.padding = 2, .dilation = 2})},
+    {"conv2d/groups", conv({.padding = 1, .groups = 2})},
+    {"conv2d/depthwise", conv({.padding = 1, .groups = 4})},
+    {"conv2d/all", conv({.stride = {2, 3}, .padding = {2, 1}, .dilation = {2, 1}, .groups = 2})},
     // --- activations and other elementwise functions
     {"gelu/exact", [](Inputs in) -> Tensors { return {gelu(in["x"])}; }},
     {"gelu/tanh", [](Inputs in) -> Tensors { return {gelu(in["x"], GeluApproximation::tanh)}; }},
