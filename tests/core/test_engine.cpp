@@ -1,0 +1,412 @@
+// The autograd engine: what it computes, when hooks run, who owns gradients, what it refuses.
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
+#include <invar/core/allocator.hpp>
+#include <invar/core/autograd/engine.hpp>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/record.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
+
+using namespace invar;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+constexpr TensorOptions kDouble{.dtype = DType::f64};
+constexpr TensorOptions kLeaf{.dtype = DType::f64, .requires_grad = true};
+
+/// The message of the Error that f throws; empty if it throws none.
+template <class F>
+std::string error_of(const F& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+std::vector<double> values(const Tensor& x) {
+  const Tensor dense = contiguous(to(x.detach(), DType::f64));
+  const auto* data = dense.data<double>();
+  return {data, data + dense.numel()};
+}
+
+}  // namespace
+
+TEST_CASE("a chain of a million nodes backpropagates and is freed without recursion",
+          "[unit][smoke]") {
+  const std::size_t before = allocator().stats().in_use;
+  {
+    const Tensor x = tensor({2.0}, kLeaf);
+    Tensor y = x;
+    for (int i = 0; i < 1'000'000; ++i) y = y + 1.0;
+    y.backward();
+    CHECK(y.item() == 1'000'002);
+    CHECK(x.grad().item() == 1);
+    // A second chain is freed without ever having been walked.
+    for (int i = 0; i < 1'000'000; ++i) y = -y;
+  }
+  CHECK(allocator().stats().in_use == before);
+}
+
+TEST_CASE("contributions of all paths add up", "[unit][smoke]") {
+  const Tensor x = tensor({3.0}, kLeaf);
+  const Tensor y = x * x * x + x * 2.0 + exp(x) - exp(x);
+  y.backward();
+  CHECK(x.grad().item() == 3 * 9 + 2);
+  SECTION("backward accumulates") {
+    (x * 5.0).backward();
+    CHECK(x.grad().item() == 34);
+  }
+  SECTION("the same tensor as both operands") {
+    x.set_grad({});
+    (x * x).backward();
+    CHECK(x.grad().item() == 6);
+  }
+}
+
+TEST_CASE("several roots", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const Tensor a = sum(x * 2.0), b = square(x);
+  backward({a, b}, {Tensor(), tensor({10.0, 100.0}, kDouble)});
+  CHECK(values(x.grad()) == std::vector<double>{22, 402});
+  x.set_grad({});
+  const Tensor c = sum(x);
+  backward({c, c}, {}, {.retain_graph = true});
+  CHECK(values(x.grad()) == std::vector<double>{2, 2});
+  // A root that lies behind another root.
+  x.set_grad({});
+  const Tensor inner = sum(x), outer = inner * 3.0;
+  backward({outer, inner}, {});
+  CHECK(values(x.grad()) == std::vector<double>{4, 4});
+}
+
+TEST_CASE("gradients belong to their leaf alone", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf), y = tensor({3.0, 4.0}, kLeaf);
+  const Tensor seed = ones({2}, kDouble);
+  const Tensor z = x + y;
+  z.backward(seed);
+  mul_(x.grad(), 100.0);
+  CHECK(values(y.grad()) == std::vector<double>{1, 1});
+  CHECK(values(seed) == std::vector<double>{1, 1});
+  mul_(y.grad(), 7.0);
+  CHECK(values(x.grad()) == std::vector<double>{100, 100});
+}
+
+TEST_CASE("a gradient from an expanded or sliced result is dense", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0, 3.0}, kLeaf);
+  sum(x).backward();  // g arrives expanded with stride 0
+  CHECK(x.grad().is_contiguous());
+  CHECK(x.grad().storage()->bytes() == 3 * sizeof(double));
+}
+
+TEST_CASE("a released graph", "[unit]") {
+  const Tensor x = tensor({1.0}, kLeaf);
+  const Tensor y = exp(x) * 2.0;
+  SECTION("is refused, naming retain_graph") {
+    y.backward();
+    CHECK_THAT(error_of([&] { y.backward(); }),
+               ContainsSubstring("[backward]") && ContainsSubstring("retain_graph"));
+  }
+  SECTION("is not released with retain_graph") {
+    y.backward({}, /*retain_graph=*/true);
+    y.backward();
+    CHECK(std::abs(x.grad().item() - 4 * std::exp(1.0)) < 1e-12);
+  }
+  SECTION("of which a part was shared") {
+    const Tensor shared = exp(x), a = shared * 2.0, b = shared * 3.0;
+    a.backward();
+    CHECK_THAT(error_of([&] { b.backward(); }), ContainsSubstring("at exp"));
+  }
+}
+
+TEST_CASE("a saved tensor that was changed in place", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const Tensor hidden = exp(x);
+  const Tensor y = sum(hidden * hidden);
+  const auto write = [](const Tensor& t) {
+    NoGrad guard;
+    add_(t, 1.0);
+  };
+  SECTION("names the operation, the shape and the versions") {
+    write(hidden);
+    CHECK_THAT(error_of([&] { y.backward(); }),
+               ContainsSubstring("[mul]") && ContainsSubstring("[2]") &&
+                   ContainsSubstring("version 0") && ContainsSubstring("version 1"));
+  }
+  SECTION("is noticed through a view and through detach") {
+    write(slice(hidden.detach(), 0, 0, 1));
+    CHECK_THAT(error_of([&] { y.backward(); }), ContainsSubstring("changed in place"));
+  }
+  SECTION("does not matter once it is not needed") {
+    const Tensor z = sum(hidden + hidden);
+    write(x.detach());  // exp saves its output, not x
+    z.backward();
+    CHECK(x.grad().defined());
+  }
+}
+
+TEST_CASE("what backward cannot start from", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  CHECK_THAT(error_of([&] { exp(x).backward(); }),
+             ContainsSubstring("one element") && ContainsSubstring("[2]"));
+  CHECK_THAT(error_of([&] { sum(x.detach()).backward(); }),
+             ContainsSubstring("requires grad") && ContainsSubstring("requires_grad_()"));
+  CHECK_THAT(error_of([&] { Tensor().backward(); }), ContainsSubstring("undefined"));
+  CHECK_THAT(error_of([&] { exp(x).backward(ones({3}, kDouble)); }),
+             ContainsSubstring("[2]") && ContainsSubstring("[3]"));
+  CHECK_THAT(error_of([&] { exp(x).backward(ones({2})); }), ContainsSubstring("f32"));
+}
+
+TEST_CASE("in-place operations on anything with history", "[unit]") {
+  const Tensor leaf = tensor({1.0}, kLeaf);
+  const Tensor result = leaf * 2.0;
+  const Tensor plain = tensor({1.0}, kDouble);
+  CHECK_THAT(error_of([&] { add_(leaf, 1.0); }), ContainsSubstring("[add_]") &&
+                                                     ContainsSubstring("a leaf") &&
+                                                     ContainsSubstring("use add,"));
+  CHECK_THAT(error_of([&] { mul_(result, 2.0); }), ContainsSubstring("a result"));
+  CHECK_THAT(error_of([&] { copy_(plain, leaf); }), ContainsSubstring("operands"));
+  CHECK_THAT(error_of([&] { zero_(result); }), ContainsSubstring("[fill_]"));
+  CHECK(leaf.item() == 1);
+  CHECK(plain.item() == 1);
+  add_(plain, 1.0);
+  CHECK(plain.item() == 2);
+  NoGrad guard;
+  add_(leaf, 1.0);
+  copy_(plain, leaf);
+  CHECK(plain.item() == 2);
+}
+
+TEST_CASE("hooks", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  SECTION("of an interior tensor see the complete gradient and may replace it") {
+    const Tensor h = x * 3.0;
+    int calls = 0;
+    h.register_hook([&](const Tensor& g) {
+      ++calls;
+      CHECK(values(g) == std::vector<double>{7, 7});
+      return g * 2.0;
+    });
+    h.register_hook([&](const Tensor& g) {
+      CHECK(values(g) == std::vector<double>{14, 14});
+      return Tensor();
+    });
+    sum(h * 2.0 + h * 5.0).backward();
+    CHECK(calls == 1);
+    CHECK(values(x.grad()) == std::vector<double>{42, 42});
+  }
+  SECTION("of a leaf run before it accumulates") {
+    x.register_hook([](const Tensor& g) { return g * 10.0; });
+    sum(x).backward();
+    sum(x).backward();
+    CHECK(values(x.grad()) == std::vector<double>{20, 20});
+  }
+  SECTION("after accumulation run once per pass") {
+    int calls = 0;
+    x.register_post_accumulate_grad_hook([&](const Tensor& leaf) {
+      ++calls;
+      CHECK(leaf.is_same(x));
+      CHECK(values(leaf.grad()) == std::vector<double>{6, 6});
+    });
+    sum(x * 1.0 + x * 2.0 + exp(x) * 0.0 + x * 3.0).backward();
+    CHECK(calls == 1);
+  }
+  SECTION("must keep the shape") {
+    const Tensor h = exp(x);
+    h.register_hook([](const Tensor&) { return ones({3}, kDouble); });
+    CHECK_THAT(error_of([&] { sum(h).backward(); }), ContainsSubstring("[register_hook]"));
+  }
+  SECTION("may run backward themselves") {
+    const Tensor w = tensor({5.0}, kLeaf);
+    const Tensor h = x * 2.0;
+    h.register_hook([&](const Tensor&) {
+      GradMode record(true);  // the pass itself is not recorded
+      square(w).backward();
+      return Tensor();
+    });
+    sum(h).backward();
+    CHECK(w.grad().item() == 10);
+    CHECK(values(x.grad()) == std::vector<double>{2, 2});
+  }
+  SECTION("are refused where no gradient passes") {
+    CHECK_THAT(error_of([&] { x.detach().register_hook([](const Tensor& g) { return g; }); }),
+               ContainsSubstring("requires grad"));
+  }
+}
+
+TEST_CASE("a sink runs after its last contribution and before older nodes", "[unit]") {
+  const Tensor early = tensor({1.0}, kLeaf), late = tensor({1.0}, kLeaf);
+  std::string order;
+  early.register_post_accumulate_grad_hook([&](const Tensor&) { order += "early "; });
+  late.register_post_accumulate_grad_hook([&](const Tensor&) { order += "late "; });
+  Tensor h = early * 2.0;
+  h.register_hook([&](const Tensor&) {
+    order += "interior ";
+    return Tensor();
+  });
+  (h * late).backward();
+  CHECK(order == "late interior early ");
+}
+
+TEST_CASE("retain_grad keeps interior gradients without keeping the tensor alive", "[unit]") {
+  const std::size_t before = allocator().stats().in_use;
+  {
+    const Tensor x = tensor({1.0, 2.0}, kLeaf);
+    const Tensor h = x * 3.0;
+    CHECK_FALSE(h.grad().defined());
+    h.retain_grad();
+    sum(square(h)).backward();
+    CHECK(values(h.grad()) == std::vector<double>{6, 12});
+  }
+  CHECK(allocator().stats().in_use == before);
+}
+
+TEST_CASE("higher orders with create_graph", "[unit]") {
+  const Tensor x = tensor({0.3}, kLeaf);
+  Tensor d = sin(x) * exp(x);
+  for (int order = 0; order < 3; ++order) d = grad({d}, {x}, {}, {.create_graph = true})[0];
+  // (e^x sin x)''' = 2 e^x (cos x - sin x)
+  CHECK(std::abs(d.item() - 2 * std::exp(0.3) * (std::cos(0.3) - std::sin(0.3))) < 1e-12);
+  SECTION("backward leaves differentiable gradients") {
+    square(x).backward({}, false, /*create_graph=*/true);
+    CHECK(x.grad().requires_grad());
+    CHECK(grad({x.grad()}, {x})[0].item() == 2);
+    x.set_grad({});  // breaks the cycle leaf -> gradient -> graph -> leaf
+  }
+}
+
+TEST_CASE("grad() computes what lies between, and nothing else", "[unit]") {
+  const Tensor x = tensor({2.0}, kLeaf), w = tensor({3.0}, kLeaf), unused = tensor({1.0}, kLeaf);
+  const Tensor h = x * w, y = square(h) + w;
+  const Tensors result = grad({y}, {h, w}, {}, {.retain_graph = true});
+  CHECK(result[0].item() == 12);
+  CHECK(result[1].item() == 25);
+  CHECK_FALSE(x.grad().defined());
+  CHECK_FALSE(w.grad().defined());
+  CHECK_THAT(error_of([&] { grad({y}, {unused}, {}, {.retain_graph = true}); }),
+             ContainsSubstring("allow_unused"));
+  CHECK_FALSE(grad({y}, {unused}, {}, {.retain_graph = true}, true)[0].defined());
+  CHECK(grad({y}, {y})[0].item() == 1);
+  CHECK_THAT(error_of([&] { grad({y}, {x.detach()}); }), ContainsSubstring("require grad"));
+}
+
+TEST_CASE("grad() does not run what leads elsewhere", "[unit]") {
+  const Tensor x = tensor({2.0}, kLeaf), w = tensor({3.0}, kLeaf);
+  const Tensor side = exp(w);
+  bool ran = false;
+  side.register_hook([&](const Tensor&) {
+    ran = true;
+    return Tensor();
+  });
+  grad({x * side}, {x});
+  CHECK_FALSE(ran);
+}
+
+TEST_CASE("nothing is recorded under NoGrad, nor without a need", "[unit]") {
+  const Tensor x = tensor({1.0}, kLeaf);
+  {
+    NoGrad guard;
+    CHECK_FALSE(exp(x).requires_grad());
+    {
+      GradMode on(true);
+      CHECK(exp(x).requires_grad());
+    }
+    CHECK_FALSE(grad_enabled());
+  }
+  CHECK(grad_enabled());
+  CHECK_FALSE(exp(x.detach()).requires_grad());
+  CHECK_FALSE(gt(x, 0.0).requires_grad());
+}
+
+TEST_CASE("backward frees saved tensors as it goes", "[unit]") {
+  const Tensor x = full({1024}, 0.5, kLeaf);
+  const std::size_t start = allocator().stats().in_use;
+  Tensor y = x;
+  for (int i = 0; i < 64; ++i) y = tanh(y);
+  Tensor loss = sum(y);
+  const std::size_t built = allocator().stats().in_use;
+  CHECK(built - start >= 64 * 1024 * sizeof(double));
+  allocator().reset_peak();
+  loss.backward();
+  // Each node frees its saved output before the next one runs: a few temporaries above at most.
+  CHECK(allocator().stats().peak - built <= 8 * 1024 * sizeof(double));
+  y = loss = {};
+  CHECK(allocator().stats().in_use - start <= 2 * 1024 * sizeof(double));
+}
+
+TEST_CASE("a node that saves its own output does not own itself", "[unit]") {
+  const std::size_t before = allocator().stats().in_use;
+  { const Tensor y = exp(tanh(tensor({1.0, 2.0}, kLeaf))); }
+  CHECK(allocator().stats().in_use == before);
+}
+
+TEST_CASE("leaves that die before their graph", "[unit]") {
+  Tensor y;
+  {
+    const Tensor x = tensor({1.0}, kLeaf);
+    y = x + 1.0;
+  }
+  y.backward();  // the sink has nobody to give the gradient to
+  SUCCEED();
+}
+
+TEST_CASE("anomaly mode names the operation that made the first NaN", "[unit]") {
+  const Tensor x = tensor({-1.0, 4.0}, kLeaf);
+  AnomalyMode guard;
+  const Tensor y = sum(sqrt(x) * 2.0);
+  const std::string message = error_of([&] { y.backward(); });
+  CHECK_THAT(message, ContainsSubstring("sqrt") && ContainsSubstring("[2]") &&
+                          ContainsSubstring("The forward call was made at:"));
+}
+
+TEST_CASE("a gradient rule that breaks its contract is our bug, not the user's", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const Tensor wrong_shape = record("wrong_shape", {x}, x.detach() * 1.0,
+                                    [](const Tensor&) -> Tensors { return {ones({3}, kDouble)}; });
+  CHECK_THROWS_AS(sum(wrong_shape).backward(), InternalError);
+  const Tensor too_many = record("too_many", {x}, x.detach() * 1.0, [](const Tensor& g) -> Tensors {
+    return {g, g};
+  });
+  CHECK_THROWS_AS(sum(too_many).backward(), InternalError);
+}
+
+TEST_CASE("several outputs, some unused, some without gradient", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const auto two = [&] {
+    return record_all("two", {x},
+                      {x.detach() * 2.0, x.detach() * 3.0, zeros({2}, {.dtype = DType::i64})},
+                      [](const Tensors& gs, Needs) -> Tensors {
+                        CHECK_FALSE(gs[2].defined());
+                        Tensor total = zeros({2}, kDouble);
+                        if (gs[0].defined()) total = total + gs[0] * 2.0;
+                        if (gs[1].defined()) total = total + gs[1] * 3.0;
+                        return {total};
+                      });
+  };
+  Tensors outputs = two();
+  CHECK_FALSE(outputs[2].requires_grad());
+  sum(outputs[1]).backward();
+  CHECK(values(x.grad()) == std::vector<double>{3, 3});
+  x.set_grad({});
+  outputs = two();
+  sum(outputs[0] + outputs[1]).backward();
+  CHECK(values(x.grad()) == std::vector<double>{5, 5});
+}
+
+TEST_CASE("requires_grad_", "[unit]") {
+  const Tensor x = tensor({1.0});
+  CHECK(x.requires_grad_().requires_grad());
+  CHECK_FALSE(x.requires_grad_(false).requires_grad());
+  CHECK_THAT(error_of([] { ones({2}, {.dtype = DType::i64}).requires_grad_(); }),
+             ContainsSubstring("floating"));
+  x.requires_grad_();
+  CHECK_THAT(error_of([&] { (x * 2.0).requires_grad_(false); }), ContainsSubstring("leaf"));
+  CHECK_THAT(error_of([&] { x.set_grad(ones({2})); }), ContainsSubstring("[1]"));
+}
