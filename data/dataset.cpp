@@ -1,0 +1,128 @@
+#include <algorithm>
+#include <filesystem>
+#include <invar/data/dataset.hpp>
+#include <utility>
+
+namespace invar {
+namespace {
+
+void check_index(std::int64_t i, std::int64_t size) {
+  check(i >= 0 && i < size, "Dataset::read", "expected an index in [0, {}), got {}", size, i);
+}
+
+void check_label(std::int64_t label, std::int64_t i, const std::vector<std::string>& classes) {
+  const auto count = static_cast<std::int64_t>(classes.size());
+  const bool known = classes.empty() ? label == -1 : label >= 0 && label < count;
+  check(known, "Dataset", "expected {}, sample {} has label {}",
+        classes.empty() ? std::string("label -1 where there are no classes")
+                        : fmt::format("labels in [0, {})", count),
+        i, label);
+}
+
+DatasetPtr make_idx(JsonReader& reader, Split split) {
+  const char* half = split == Split::train ? "train" : "test";
+  const char* other = split == Split::train ? "test" : "train";
+  reader.get(other, Json::object());
+  auto classes = reader.get("classes", std::vector<std::string>());
+  JsonReader files(reader.require<Json>(half), fmt::format("dataset.{}", half));
+  const auto images = files.require<std::string>("images");
+  const auto labels = files.require<std::string>("labels");
+  files.finish();
+  return load_idx(images, labels, std::move(classes));
+}
+
+DatasetPtr make_image_folder(JsonReader& reader, Split split, const Progress& progress) {
+  namespace fs = std::filesystem;
+  ImageFolderOptions options;
+  options.progress = progress;
+  const auto root = reader.require<std::string>("root");
+  options.channels = reader.get("channels", options.channels);
+  options.threads = reader.get("threads", options.threads);
+  options.max_bytes = reader.get("max_bytes", options.max_bytes);
+  if (split == Split::train) {
+    const auto inner = fs::path(root) / "train";
+    return load_image_folder(fs::is_directory(inner) ? inner.string() : root, options);
+  }
+  for (const char* name : {"test", "val"}) {
+    const auto inner = fs::path(root) / name;
+    if (fs::is_directory(inner)) return load_image_folder(inner.string(), options);
+  }
+  fail("image_folder", "expected a folder of test images {0}/test or {0}/val, found neither", root);
+}
+
+}  // namespace
+
+MemoryDataset::MemoryDataset(ImageShape shape, std::vector<std::uint8_t> pixels,
+                             std::vector<std::int64_t> labels, std::vector<std::string> classes)
+    : shape_(shape),
+      pixels_(std::move(pixels)),
+      labels_(std::move(labels)),
+      classes_(std::move(classes)) {
+  check(shape.height > 0 && shape.width > 0 && (shape.channels == 1 || shape.channels == 3),
+        "MemoryDataset", "expected images [H,W,1] or [H,W,3], got [{},{},{}]", shape.height,
+        shape.width, shape.channels);
+  check(pixels_.size() == labels_.size() * shape_.size(), "MemoryDataset",
+        "expected {} images of {} bytes, got {} bytes", labels_.size(), shape_.size(),
+        pixels_.size());
+  for (std::int64_t i = 0; i < size(); ++i) {
+    check_label(labels_[static_cast<std::size_t>(i)], i, classes_);
+  }
+}
+
+void MemoryDataset::read(std::int64_t i, Sample& into) const {
+  check_index(i, size());
+  const auto begin = pixels_.begin() + i * static_cast<std::int64_t>(shape_.size());
+  into.image.shape = shape_;
+  into.image.pixels.assign(begin, begin + static_cast<std::int64_t>(shape_.size()));
+  into.label = labels_[static_cast<std::size_t>(i)];
+}
+
+ImageListDataset::ImageListDataset(std::vector<Sample> samples, std::vector<std::string> classes)
+    : samples_(std::move(samples)), classes_(std::move(classes)) {
+  if (samples_.empty()) return;
+  shape_ = samples_.front().image.shape;
+  for (std::int64_t i = 0; i < size(); ++i) {
+    const Sample& sample = samples_[static_cast<std::size_t>(i)];
+    const ImageShape& shape = sample.image.shape;
+    check(sample.image.pixels.size() == shape.size() && shape.size() > 0, "ImageListDataset",
+          "image {}: expected {} bytes for [{},{},{}], got {}", i, shape.size(), shape.height,
+          shape.width, shape.channels, sample.image.pixels.size());
+    check(shape.channels == shape_.channels, "ImageListDataset",
+          "expected {} channels as in image 0, image {} has {}", shape_.channels, i,
+          shape.channels);
+    if (shape != shape_) shape_.height = shape_.width = 0;
+    check_label(sample.label, i, classes_);
+  }
+}
+
+void ImageListDataset::read(std::int64_t i, Sample& into) const {
+  check_index(i, size());
+  into = samples_[static_cast<std::size_t>(i)];  // vector's assignment reuses the buffer
+}
+
+DatasetPtr make_dataset(const Json& config, Split split, const Progress& progress) {
+  JsonReader reader(config, "dataset");
+  const auto name = reader.require<std::string>("name");
+  DatasetPtr dataset;
+  if (name == "fashion_mnist") {
+    dataset = load_fashion_mnist(split, reader.get<std::string>("root", kFashionMnistRoot));
+  } else if (name == "mnist") {
+    dataset = load_mnist(split, reader.require<std::string>("root"));
+  } else if (name == "cifar10") {
+    dataset = load_cifar10(split, reader.require<std::string>("root"));
+  } else if (name == "cifar100") {
+    dataset = load_cifar100(split, reader.require<std::string>("root"));
+  } else if (name == "image_folder") {
+    dataset = make_image_folder(reader, split, progress);
+  } else if (name == "idx") {
+    dataset = make_idx(reader, split);
+  } else {
+    fail("dataset", "unknown name \"{}\": did you mean \"{}\"?", name,
+         nearest_word(name,
+                      {"fashion_mnist", "mnist", "cifar10", "cifar100", "image_folder", "idx"}));
+  }
+  reader.finish();
+  return dataset;
+}
+
+}  // namespace invar

@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <exception>
+#include <filesystem>
+#include <invar/data/dataset.hpp>
+#include <mutex>
+#include <thread>
+
+namespace invar {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::string_view kOp = "image_folder";
+
+bool hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+
+bool is_image(const fs::path& path) {
+  std::string ending = path.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+}
+
+std::vector<std::string> sorted_classes(const std::string& root) {
+  check(fs::is_directory(root), kOp,
+        "expected a folder with one folder of images per class, got {}, which "
+        "is not a folder",
+        root);
+  std::vector<std::string> classes;
+  for (const auto& entry : fs::directory_iterator(root)) {
+    if (entry.is_directory() && !hidden(entry.path())) {
+      classes.push_back(entry.path().filename().string());
+    }
+  }
+  check(!classes.empty(), kOp,
+        "expected one folder of images per class in {}, found no folder there", root);
+  std::sort(classes.begin(), classes.end());
+  return classes;
+}
+
+std::vector<std::string> sorted_images(const fs::path& folder) {
+  std::vector<std::string> files;
+  for (auto it = fs::recursive_directory_iterator(folder); it != fs::recursive_directory_iterator();
+       ++it) {
+    if (hidden(it->path())) {
+      it.disable_recursion_pending();
+    } else if (it->is_regular_file() && is_image(it->path())) {
+      files.push_back(it->path().string());
+    }
+  }
+  check(!files.empty(), kOp, "expected images (.jpg, .jpeg, .png) in {}, found none",
+        folder.string());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace
+
+DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& options) {
+  check(options.channels == 1 || options.channels == 3, kOp, "expected channels 1 or 3, got {}",
+        options.channels);
+  check(options.threads >= 0, kOp, "expected threads >= 0, got {}", options.threads);
+  std::vector<std::string> classes;
+  std::vector<std::string> files;
+  std::vector<Sample> samples;
+  try {
+    classes = sorted_classes(root);
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      for (std::string& file : sorted_images(fs::path(root) / classes[c])) {
+        files.push_back(std::move(file));
+        samples.push_back({{}, static_cast<std::int64_t>(c)});
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail(kOp, "expected readable folders below {}, got: {}", root, error.what());
+  }
+
+  std::atomic<std::size_t> next = 0;
+  std::atomic<std::int64_t> bytes = 0;
+  std::mutex mutex;  // guards the three below
+  std::int64_t done = 0;
+  std::size_t failed = files.size();  // the first file, in order, that could not be read
+  std::exception_ptr error;
+  const auto decode_some = [&] {
+    for (std::size_t i = next++; i < files.size(); i = next++) {
+      try {
+        samples[i].image = read_image(files[i], {.channels = options.channels});
+        bytes += static_cast<std::int64_t>(samples[i].image.pixels.size());
+        check(bytes <= options.max_bytes, kOp,
+              "expected at most {} bytes of decoded images, {} holds more: "
+              "raise max_bytes",
+              options.max_bytes, root);
+        const std::lock_guard lock(mutex);
+        ++done;
+        if (options.progress) options.progress(done, static_cast<std::int64_t>(files.size()));
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (i < failed) {
+          failed = i;
+          error = std::current_exception();
+        }
+        next = files.size();  // files before i are in other hands already
+      }
+    }
+  };
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  const auto wanted = options.threads > 0 ? static_cast<unsigned>(options.threads) : cores;
+  {
+    std::vector<std::jthread> others;
+    for (unsigned t = 1; t < std::min<std::size_t>(wanted, files.size()); ++t) {
+      others.emplace_back(decode_some);
+    }
+    decode_some();
+  }
+  if (error) std::rethrow_exception(error);
+  return std::make_shared<ImageListDataset>(std::move(samples), std::move(classes));
+}
+
+}  // namespace invar

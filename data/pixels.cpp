@@ -1,0 +1,476 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <invar/data/pixels.hpp>
+#include <utility>
+
+namespace invar {
+namespace {
+
+// Rec. 601 luma, as torchvision rounds it.
+constexpr float kRed = 0.2989f, kGreen = 0.587f, kBlue = 0.114f;
+
+// Not std::clamp: this form compiles to one minimum and one maximum instruction per vector.
+inline float clamp01(float x) {
+  x = x < 1.0f ? x : 1.0f;
+  return x > 0.0f ? x : 0.0f;
+}
+
+std::span<float> grown(std::vector<float>& buffer, std::size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
+  return {buffer.data(), size};
+}
+
+std::size_t index(int i) { return static_cast<std::size_t>(i); }
+
+// ---- Resizing -----------------------------------------------------------------------------------
+
+/// For one axis: output i is the sum over k < count[i] of weight(i, k) * input[first[i] + k].
+struct Taps {
+  std::vector<int> first, count;
+  std::vector<float> centre, sum;
+  std::vector<float> weights;  // [taps][outputs]: computed for all outputs at once
+  int outputs = 0;
+
+  const float* weight(int output, int tap) const {
+    return &weights[index(tap) * index(outputs) + index(output)];
+  }
+};
+
+float kernel_value(Interpolation interpolation, float x) {
+  x = std::fabs(x);
+  if (interpolation == Interpolation::bilinear) return x < 1.0f ? 1.0f - x : 0.0f;
+  // Keys' cubic convolution with a = -1/2.
+  const float near = (1.5f * x - 2.5f) * x * x + 1.0f;
+  const float far = ((-0.5f * x + 2.5f) * x - 4.0f) * x + 2.0f;
+  return x < 1.0f ? near : x < 2.0f ? far : 0.0f;
+}
+
+/// Input pixel j covers [j, j + 1); output i is centred at (i + 1/2) inputs / outputs.
+void compute_taps(Taps& taps, int inputs, int outputs, Interpolation interpolation) {
+  const float scale = static_cast<float>(inputs) / static_cast<float>(outputs);
+  const float stretch = std::max(scale, 1.0f);
+  const float support = stretch * (interpolation == Interpolation::bilinear ? 1.0f : 2.0f);
+  const int window = static_cast<int>(std::ceil(2.0f * support));
+  const std::size_t n = index(outputs);
+  taps.outputs = outputs;
+  taps.first.resize(n);
+  taps.count.resize(n);
+  taps.centre.resize(n);
+  taps.sum.assign(n, 0.0f);
+  taps.weights.resize(n * index(window));
+
+  int* const first = taps.first.data();
+  float* const centre = taps.centre.data();
+  float* const sum = taps.sum.data();
+  for (int i = 0; i < outputs; ++i) {
+    centre[i] = (static_cast<float>(i) + 0.5f) * scale;
+    first[i] = static_cast<int>(std::floor(centre[i] - support + 0.5f));
+  }
+  const float shrink = 1.0f / stretch;
+  for (int k = 0; k < window; ++k) {
+    float* const weight = &taps.weights[index(k) * n];
+    for (int i = 0; i < outputs; ++i) {
+      const int j = first[i] + k;
+      const float distance = static_cast<float>(j) + 0.5f - centre[i];
+      const float value = kernel_value(interpolation, distance * shrink);
+      weight[i] = j >= 0 && j < inputs ? value : 0.0f;
+      sum[i] += weight[i];
+    }
+  }
+  for (int k = 0; k < window; ++k) {
+    float* const weight = &taps.weights[index(k) * n];
+    for (int i = 0; i < outputs; ++i) weight[i] /= sum[i];
+  }
+  // Drop the taps that fall off either end.
+  for (int i = 0; i < outputs; ++i) {
+    const int begin = std::max(first[i], 0);
+    taps.count[index(i)] = std::min(first[i] + window, inputs) - begin;
+  }
+}
+
+/// out = clamp(sum of count rows, each times its weight); rows are `stride` apart.
+void combine_rows(float* __restrict out, const float* rows, std::ptrdiff_t stride, int count,
+                  const float* weight, std::ptrdiff_t weight_stride, int n) {
+  // Four rows at a time: bicubic enlargement has exactly four. Missing ones count 0 times.
+  for (int done = 0; done < count; done += 4, rows += 4 * stride, weight += 4 * weight_stride) {
+    const int left = count - done;
+    const auto row = [&](int k) { return rows + (k < left ? k : 0) * stride; };
+    const auto w = [&](int k) { return k < left ? weight[k * weight_stride] : 0.0f; };
+    const float* __restrict a = row(0), * __restrict b = row(1), * __restrict c = row(2), * __restrict d = row(3);
+    const float wa = w(0), wb = w(1), wc = w(2), wd = w(3);
+    if (count <= 4) {
+      for (int i = 0; i < n; ++i) {
+        out[i] = clamp01(wa * a[i] + wb * b[i] + (wc * c[i] + wd * d[i]));
+      }
+      return;
+    }
+    if (done == 0) std::fill_n(out, n, 0.0f);
+    for (int i = 0; i < n; ++i) out[i] += wa * a[i] + wb * b[i] + (wc * c[i] + wd * d[i]);
+  }
+  for (int i = 0; i < n; ++i) out[i] = clamp01(out[i]);
+}
+
+/// out[x][y] = in[y][x], four by four in vector registers (the compilers do not find this
+/// themselves).
+void transpose(int height, int width, const float* __restrict in, std::ptrdiff_t in_stride,
+               float* __restrict out, std::ptrdiff_t out_stride) {
+  using Vec4 = float __attribute__((vector_size(16)));
+  const auto load = [](const float* from) {
+    Vec4 v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+  };
+  const int whole_rows = height / 4 * 4, whole_columns = width / 4 * 4;
+  for (int y = 0; y < whole_rows; y += 4) {
+    for (int x = 0; x < whole_columns; x += 4) {
+      const float* const from = in + y * in_stride + x;
+      const Vec4 a = load(from), b = load(from + in_stride);
+      const Vec4 c = load(from + 2 * in_stride), d = load(from + 3 * in_stride);
+      const Vec4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      const Vec4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Vec4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+      const Vec4 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+      const Vec4 columns[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                               __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                               __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                               __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+      for (int k = 0; k < 4; ++k) {
+        std::memcpy(out + (x + k) * out_stride + y, &columns[k], sizeof columns[k]);
+      }
+    }
+    for (int x = whole_columns; x < width; ++x) {
+      for (int k = y; k < y + 4; ++k) out[x * out_stride + k] = in[k * in_stride + x];
+    }
+  }
+  for (int y = whole_rows; y < height; ++y) {
+    for (int x = 0; x < width; ++x) out[x * out_stride + y] = in[y * in_stride + x];
+  }
+}
+
+/// Pixels 0..255, channels innermost, to 0..1 in planes that are `plane` floats apart.
+void load_pixels(const std::uint8_t* __restrict in, int count, int channels, float* __restrict out,
+                 std::ptrdiff_t plane) {
+  constexpr float kScale = 1.0f / 255.0f;
+  if (channels == 3) {
+    for (int i = 0; i < count; ++i) {
+      out[i] = static_cast<float>(in[3 * i]) * kScale;
+      out[i + plane] = static_cast<float>(in[3 * i + 1]) * kScale;
+      out[i + 2 * plane] = static_cast<float>(in[3 * i + 2]) * kScale;
+    }
+  } else {
+    for (int i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]) * kScale;
+  }
+}
+
+}  // namespace
+
+// ---- Canvas -------------------------------------------------------------------------------------
+
+void Canvas::reset(const Image& image) {
+  source_ = &image;
+  shape_ = image.shape;
+}
+
+std::span<float> Canvas::pixels() {
+  if (source_) {
+    const int count = shape_.height * shape_.width;
+    load_pixels(source_->pixels.data(), count, shape_.channels,
+                grown(pixels_, shape_.size()).data(), count);
+    source_ = nullptr;
+  }
+  return {pixels_.data(), shape_.size()};
+}
+
+std::span<float> Canvas::plane(int channel) {
+  const std::size_t size = index(shape_.height) * index(shape_.width);
+  return pixels().subspan(index(channel) * size, size);
+}
+
+std::span<float> Canvas::spare(ImageShape shape) { return grown(spare_, shape.size()); }
+
+void Canvas::adopt(ImageShape shape) {
+  std::swap(pixels_, spare_);
+  shape_ = shape;
+  source_ = nullptr;
+}
+
+std::span<float> Canvas::scratch(int slot, std::size_t size) {
+  return grown(scratch_[index(slot)], size);
+}
+
+void Canvas::copy_to(float* __restrict out) {
+  const float* const from = pixels().data();
+  const int n = shape_.height * shape_.width;
+  if (shape_.channels == 3) {
+    const float *const r = from, *const g = r + n, *const b = g + n;
+    for (int i = 0; i < n; ++i) {
+      out[3 * i] = r[i];
+      out[3 * i + 1] = g[i];
+      out[3 * i + 2] = b[i];
+    }
+  } else {
+    std::copy(from, from + n, out);
+  }
+}
+
+// ---- Geometry -----------------------------------------------------------------------------------
+
+void resized_crop(Canvas& canvas, const Box& box, int height, int width,
+                  Interpolation interpolation) {
+  thread_local Taps across, down;
+  compute_taps(across, box.width, width, interpolation);
+  compute_taps(down, box.height, height, interpolation);
+  const auto [image_height, image_width, channels] = canvas.shape();
+  const ImageShape shape{height, width, channels};
+  const std::ptrdiff_t corner = std::ptrdiff_t{box.top} * image_width + box.left;
+  const std::ptrdiff_t box_size = std::ptrdiff_t{box.height} * box.width;
+  const std::ptrdiff_t column = std::ptrdiff_t{box.height} * channels;
+
+  // The box as planes: where they are, or, from 8 bits, converted.
+  const float* planes = nullptr;
+  std::ptrdiff_t row_stride = image_width;
+  std::ptrdiff_t plane_stride = std::ptrdiff_t{image_height} * image_width;
+  if (const Image* image = canvas.source()) {
+    float* const converted =
+        canvas.scratch(1, static_cast<std::size_t>(channels * box_size)).data();
+    for (int y = 0; y < box.height; ++y) {
+      load_pixels(&image->pixels[static_cast<std::size_t>(
+                      (corner + std::ptrdiff_t{y} * image_width) * channels)],
+                  box.width, channels, converted + std::ptrdiff_t{y} * box.width, box_size);
+    }
+    planes = converted;
+    row_stride = box.width;
+    plane_stride = box_size;
+  } else {
+    planes = canvas.pixels().data() + corner;
+  }
+
+  // Across: with columns as rows, [W,C,H], the sums run over whole rows.
+  float* const columns = canvas.scratch(0, static_cast<std::size_t>(column * box.width)).data();
+  for (int c = 0; c < channels; ++c) {
+    transpose(box.height, box.width, planes + c * plane_stride, row_stride,
+              columns + std::ptrdiff_t{c} * box.height, column);
+  }
+  float* const narrowed = canvas.scratch(1, static_cast<std::size_t>(column * width)).data();
+  for (int x = 0; x < width; ++x) {
+    const int begin = std::max(across.first[index(x)], 0);
+    combine_rows(narrowed + x * column, columns + begin * column, column, across.count[index(x)],
+                 across.weight(x, begin - across.first[index(x)]), width, static_cast<int>(column));
+  }
+
+  // Down: one plane at a time, rows as rows again.
+  float* const rows = canvas.scratch(0, index(box.height) * index(width)).data();
+  float* out = canvas.spare(shape).data();
+  for (int c = 0; c < channels; ++c) {
+    transpose(width, box.height, narrowed + std::ptrdiff_t{c} * box.height, column, rows, width);
+    for (int y = 0; y < height; ++y, out += width) {
+      const int begin = std::max(down.first[index(y)], 0);
+      combine_rows(out, rows + std::ptrdiff_t{begin} * width, width, down.count[index(y)],
+                   down.weight(y, begin - down.first[index(y)]), height, width);
+    }
+  }
+  canvas.adopt(shape);
+}
+
+void crop(Canvas& canvas, const Box& box) {
+  const int width = canvas.shape().width;
+  const ImageShape shape{box.height, box.width, canvas.shape().channels};
+  float* out = canvas.spare(shape).data();
+  for (int c = 0; c < shape.channels; ++c) {
+    const float* from = canvas.plane(c).data() + std::ptrdiff_t{box.top} * width + box.left;
+    for (int y = 0; y < box.height; ++y, from += width, out += box.width) {
+      std::copy(from, from + box.width, out);
+    }
+  }
+  canvas.adopt(shape);
+}
+
+void hflip(Canvas& canvas) {
+  const ImageShape shape = canvas.shape();
+  const float* __restrict from = canvas.pixels().data();
+  float* __restrict out = canvas.spare(shape).data();
+  const int width = shape.width;
+  for (int row = 0; row < shape.channels * shape.height; ++row, from += width, out += width) {
+    for (int x = 0; x < width; ++x) out[x] = from[width - 1 - x];
+  }
+  canvas.adopt(shape);
+}
+
+// ---- Colour -------------------------------------------------------------------------------------
+
+namespace {
+
+/// The three channels of an RGB canvas.
+struct Rgb {
+  float* red;
+  float* green;
+  float* blue;
+  int size;  // of each
+};
+
+Rgb rgb(Canvas& canvas) {
+  const int size = canvas.shape().height * canvas.shape().width;
+  float* const red = canvas.pixels().data();
+  return {red, red + size, red + 2 * std::ptrdiff_t{size}, size};
+}
+
+/// Sum of load(i), i < n: sixteen sums side by side, so that the result does not depend on what the
+/// compiler makes of the loop.
+template <class Load>
+float sum(int n, Load load) {
+  constexpr int kLanes = 16;
+  float lanes[kLanes] = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += load(i + lane);
+  }
+  float total = 0.0f;
+  for (float lane : lanes) total += lane;
+  for (; i < n; ++i) total += load(i);
+  return total;
+}
+
+}  // namespace
+
+void adjust_brightness(Canvas& canvas, float factor) {
+  for (float& x : canvas.pixels()) x = clamp01(factor * x);
+}
+
+void adjust_contrast(Canvas& canvas, float factor) {
+  float total = 0.0f;
+  int size = 0;
+  if (canvas.shape().channels == 3) {
+    const auto [r, g, b, n] = rgb(canvas);
+    total =
+        sum(n, [r = r, g = g, b = b](int i) { return kRed * r[i] + kGreen * g[i] + kBlue * b[i]; });
+    size = n;
+  } else {
+    const std::span<const float> grey = canvas.pixels();
+    size = static_cast<int>(grey.size());
+    total = sum(size, [x = grey.data()](int i) { return x[i]; });
+  }
+  const float offset = (1.0f - factor) * (total / static_cast<float>(size));
+  for (float& x : canvas.pixels()) x = clamp01(factor * x + offset);
+}
+
+void adjust_saturation(Canvas& canvas, float factor) {
+  if (canvas.shape().channels != 3) return;
+  const auto [red, green, blue, n] = rgb(canvas);
+  float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
+  for (int i = 0; i < n; ++i) {
+    const float grey = (1.0f - factor) * (kRed * r[i] + kGreen * g[i] + kBlue * b[i]);
+    r[i] = clamp01(factor * r[i] + grey);
+    g[i] = clamp01(factor * g[i] + grey);
+    b[i] = clamp01(factor * b[i] + grey);
+  }
+}
+
+// Hue h in sixths of the circle, from the largest channel M and the chroma C = M - min:
+//   h = (G - B)/C if M = R,   2 + (B - R)/C if M = G,   4 + (R - G)/C if M = B.
+// Back with the same M and C:  channel = M - C clamp(min(k, 4 - k), 0, 1),  k = (n + h) mod 6, n =
+// 5, 3, 1 for R, G, B.
+void adjust_hue(Canvas& canvas, float shift) {
+  if (canvas.shape().channels != 3) return;
+  const auto [red, green, blue, n] = rgb(canvas);
+  float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
+  const float turn = 6.0f * shift + 6.0f;  // never negative, so that `mod` below is a floor
+  const auto channel = [](float offset, float largest, float chroma) {
+    const float k = offset - 6.0f * std::floor(offset * (1.0f / 6.0f));
+    return largest - chroma * clamp01(k < 4.0f - k ? k : 4.0f - k);
+  };
+  for (int i = 0; i < n; ++i) {
+    const float x = r[i], y = g[i], z = b[i];
+    const float xy_high = x > y ? x : y, xy_low = x > y ? y : x;
+    const float largest = xy_high > z ? xy_high : z;
+    const float chroma = largest - (xy_low < z ? xy_low : z);
+    const float inverse = 1.0f / (chroma > 0.0f ? chroma : 1.0f);
+    const float from_red = (y - z) * inverse;
+    const float from_green = 2.0f + (z - x) * inverse;
+    const float from_blue = 4.0f + (x - y) * inverse;
+    const float h = (largest == x ? from_red : largest == y ? from_green : from_blue) + turn;
+    r[i] = channel(5.0f + h, largest, chroma);
+    g[i] = channel(3.0f + h, largest, chroma);
+    b[i] = channel(1.0f + h, largest, chroma);
+  }
+}
+
+void to_grayscale(Canvas& canvas) {
+  if (canvas.shape().channels != 3) return;
+  const auto [red, green, blue, n] = rgb(canvas);
+  float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
+  for (int i = 0; i < n; ++i) {
+    r[i] = g[i] = b[i] = kRed * r[i] + kGreen * g[i] + kBlue * b[i];
+  }
+}
+
+void solarize(Canvas& canvas, float threshold) {
+  for (float& x : canvas.pixels()) {
+    const float inverted = 1.0f - x;
+    x = x >= threshold ? inverted : x;
+  }
+}
+
+// ---- Neighbourhoods and the rest ----------------------------------------------------------------
+
+void gaussian_blur(Canvas& canvas, int kernel_size, float sigma) {
+  const ImageShape shape = canvas.shape();
+  const int half = kernel_size / 2, height = shape.height, width = shape.width;
+  thread_local std::vector<float> kernel;
+  kernel.resize(index(kernel_size));
+  float total = 0.0f;
+  for (int k = -half; k <= half; ++k) {
+    const float z = static_cast<float>(k) / sigma;
+    total += kernel[index(k + half)] = std::exp(-0.5f * z * z);
+  }
+  for (float& weight : kernel) weight /= total;
+
+  const auto mirror = [](int i, int n) { return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i; };
+  float* const padded = canvas.scratch(0, index(width + 2 * half)).data();
+  float* __restrict row = padded + half;
+  float* out = canvas.spare(shape).data();
+  for (int c = 0; c < shape.channels; ++c) {
+    const float* const in = canvas.plane(c).data();
+    for (int y = 0; y < height; ++y, out += width) {
+      std::fill_n(row, width, 0.0f);
+      for (int k = -half; k <= half; ++k) {
+        const float weight = kernel[index(k + half)];
+        const float* __restrict from = in + std::ptrdiff_t{mirror(y + k, height)} * width;
+        for (int x = 0; x < width; ++x) row[x] += weight * from[x];
+      }
+      for (int x = 1; x <= half; ++x) {
+        row[-x] = row[x];
+        row[width - 1 + x] = row[width - 1 - x];
+      }
+      std::fill_n(out, width, 0.0f);
+      for (int k = -half; k <= half; ++k) {
+        const float weight = kernel[index(k + half)];
+        const float* __restrict from = row + k;
+        float* __restrict to = out;
+        for (int x = 0; x < width; ++x) to[x] += weight * from[x];
+      }
+    }
+  }
+  canvas.adopt(shape);
+}
+
+void erase(Canvas& canvas, const Box& box, std::span<const float> value) {
+  const int width = canvas.shape().width;
+  for (int c = 0; c < canvas.shape().channels; ++c) {
+    float* row = canvas.plane(c).data() + std::ptrdiff_t{box.top} * width + box.left;
+    for (int y = 0; y < box.height; ++y, row += width) {
+      std::fill_n(row, box.width, value[index(c)]);
+    }
+  }
+}
+
+void normalize(Canvas& canvas, std::span<const float> mean, std::span<const float> std) {
+  for (int c = 0; c < canvas.shape().channels; ++c) {
+    const float scale = 1.0f / std[index(c)];
+    const float offset = mean[index(c)];
+    for (float& x : canvas.plane(c)) x = (x - offset) * scale;
+  }
+}
+
+}  // namespace invar

@@ -1,0 +1,660 @@
+#include <algorithm>
+#include <cmath>
+#include <invar/data/transforms.hpp>
+#include <utility>
+
+namespace invar {
+namespace {
+
+// ---- Checks and draws that several transforms share ---------------------------------------------
+
+void check_probability(double p, const char* op) {
+  check(p >= 0.0 && p <= 1.0, op, "expected a probability p in [0, 1], got {}", p);
+}
+
+void check_range(Range range, double low, double high, const char* op, const char* what) {
+  check(low <= range.low && range.low <= range.high && range.high <= high, op,
+        "expected {} = [low, high] with {} <= low <= high <= {}, got [{}, {}]", what, low, high,
+        range.low, range.high);
+}
+
+void check_positive_range(Range range, const char* op, const char* what) {
+  check(range.low > 0.0 && range.low <= range.high && std::isfinite(range.high), op,
+        "expected {} = [low, high] with 0 < low <= high, got [{}, {}]", what, range.low,
+        range.high);
+}
+
+void check_size(int height, int width, const char* op) {
+  constexpr int kMax = 1 << 16;
+  check(height > 0 && width > 0 && height <= kMax && width <= kMax, op,
+        "expected a size in [1, {}], got {} x {}", kMax, height, width);
+}
+
+bool known(ImageShape shape) { return shape.height > 0 && shape.width > 0; }
+
+float draw_applied(Philox& random, double p) { return random.uniform() < p ? 1.0f : 0.0f; }
+
+bool applied(std::span<const float> params) { return params[0] != 0.0f; }
+
+double draw_uniform(Philox& random, Range range) {
+  return range.low + (range.high - range.low) * static_cast<double>(random.uniform());
+}
+
+double draw_log_uniform(Philox& random, Range range) {
+  return std::exp(draw_uniform(random, {std::log(range.low), std::log(range.high)}));
+}
+
+/// A multiple of one in [0, limit].
+float draw_offset(Philox& random, int limit) {
+  return static_cast<float>(random.below(static_cast<std::uint32_t>(limit) + 1));
+}
+
+// Python's rounding: half to even.
+int round_half_even(double x) { return static_cast<int>(std::nearbyint(x)); }
+
+Box box_from(std::span<const float> params) {
+  return {static_cast<int>(params[0]), static_cast<int>(params[1]), static_cast<int>(params[2]),
+          static_cast<int>(params[3])};
+}
+
+Box center_box(ImageShape in, int height, int width) {
+  return {(in.height - height) / 2, (in.width - width) / 2, height, width};
+}
+
+/// One number for every channel becomes one per channel.
+std::span<const float> per_channel(const std::vector<float>& values, int channels,
+                                   std::array<float, 3>& buffer) {
+  if (values.size() != 1) return values;
+  buffer.fill(values[0]);
+  return {buffer.data(), static_cast<std::size_t>(channels)};
+}
+
+void check_per_channel(std::size_t values, ImageShape in, const char* op, const char* what) {
+  check(values == 1 || values == static_cast<std::size_t>(in.channels), op,
+        "expected 1 or {} numbers in {} for images of {} channels, got {}", in.channels, what,
+        in.channels, values);
+}
+
+}  // namespace
+
+// ---- RandomResizedCrop --------------------------------------------------------------------------
+
+RandomResizedCrop::RandomResizedCrop(const Options& options) : options_(options) {
+  check_size(options.height, options.width, "RandomResizedCrop");
+  check_positive_range(options.scale, "RandomResizedCrop", "scale");
+  check_range(options.scale, 0.0, 1.0, "RandomResizedCrop", "scale");
+  check_positive_range(options.ratio, "RandomResizedCrop", "ratio");
+}
+
+ImageShape RandomResizedCrop::output_shape(ImageShape in) const {
+  return {options_.height, options_.width, in.channels};
+}
+
+void RandomResizedCrop::draw(Philox& random, ImageShape in, std::span<float> params) const {
+  const double area = static_cast<double>(in.height) * in.width;
+  Box box;
+  const auto fits = [&] {
+    return box.width > 0 && box.width <= in.width && box.height > 0 && box.height <= in.height;
+  };
+  for (int attempt = 0; attempt < 10 && !fits(); ++attempt) {
+    const double target = area * draw_uniform(random, options_.scale);
+    const double aspect = draw_log_uniform(random, options_.ratio);
+    box.width = round_half_even(std::sqrt(target * aspect));
+    box.height = round_half_even(std::sqrt(target / aspect));
+  }
+  if (fits()) {
+    params[0] = draw_offset(random, in.height - box.height);
+    params[1] = draw_offset(random, in.width - box.width);
+  } else {
+    box = {0, 0, in.height, in.width};
+    const double aspect = static_cast<double>(in.width) / in.height;
+    if (aspect < options_.ratio.low) {
+      box.height = std::clamp(round_half_even(in.width / options_.ratio.low), 1, in.height);
+    } else if (aspect > options_.ratio.high) {
+      box.width = std::clamp(round_half_even(in.height * options_.ratio.high), 1, in.width);
+    }
+    const Box center = center_box(in, box.height, box.width);
+    params[0] = static_cast<float>(center.top);
+    params[1] = static_cast<float>(center.left);
+  }
+  params[2] = static_cast<float>(box.height);
+  params[3] = static_cast<float>(box.width);
+}
+
+void RandomResizedCrop::apply(Canvas& canvas, std::span<const float> params) const {
+  resized_crop(canvas, box_from(params), options_.height, options_.width, options_.interpolation);
+}
+
+// ---- Resize, CenterCrop -------------------------------------------------------------------------
+
+Resize::Resize(int height, int width, Interpolation interpolation)
+    : height_(height), width_(width), interpolation_(interpolation) {
+  check_size(height, width == 0 ? height : width, "Resize");
+}
+
+ImageShape Resize::output_shape(ImageShape in) const {
+  if (width_ != 0) return {height_, width_, in.channels};
+  if (!known(in)) return in;
+  // torchvision truncates the longer side.
+  const std::int64_t shorter = std::min(in.height, in.width),
+                     longer = std::max(in.height, in.width);
+  const std::int64_t scaled = height_ * longer / shorter;
+  check(scaled <= 1 << 16, "Resize",
+        "expected an image whose longer side stays below 65537, got {} x {}", in.height, in.width);
+  const int side = static_cast<int>(scaled);
+  return in.height <= in.width ? ImageShape{height_, side, in.channels}
+                               : ImageShape{side, height_, in.channels};
+}
+
+void Resize::apply(Canvas& canvas, std::span<const float>) const {
+  const ImageShape in = canvas.shape();
+  const ImageShape out = output_shape(in);
+  if (out == in) return;
+  resized_crop(canvas, {0, 0, in.height, in.width}, out.height, out.width, interpolation_);
+}
+
+CenterCrop::CenterCrop(int height, int width) : height_(height), width_(width) {
+  check_size(height, width, "CenterCrop");
+}
+
+ImageShape CenterCrop::output_shape(ImageShape in) const {
+  check(!known(in) || (height_ <= in.height && width_ <= in.width), "CenterCrop",
+        "expected images of at least {} x {} pixels, got {} x {}", height_, width_, in.height,
+        in.width);
+  return {height_, width_, in.channels};
+}
+
+void CenterCrop::apply(Canvas& canvas, std::span<const float>) const {
+  const ImageShape in = canvas.shape();
+  output_shape(in);
+  crop(canvas, center_box(in, height_, width_));
+}
+
+// ---- RandomHorizontalFlip -----------------------------------------------------------------------
+
+RandomHorizontalFlip::RandomHorizontalFlip(double p) : p_(p) {
+  check_probability(p, "RandomHorizontalFlip");
+}
+
+void RandomHorizontalFlip::draw(Philox& random, ImageShape, std::span<float> params) const {
+  params[0] = draw_applied(random, p_);
+}
+
+void RandomHorizontalFlip::apply(Canvas& canvas, std::span<const float> params) const {
+  if (applied(params)) hflip(canvas);
+}
+
+// ---- ColorJitter --------------------------------------------------------------------------------
+
+namespace {
+
+ColorJitter::Options jitter_options(double brightness, double contrast, double saturation,
+                                    double hue, double p) {
+  const auto around_one = [](double x, const char* what) -> std::optional<Range> {
+    check(x >= 0.0, "ColorJitter", "expected {} >= 0, got {}", what, x);
+    if (x == 0.0) return std::nullopt;
+    return Range{std::max(0.0, 1.0 - x), 1.0 + x};
+  };
+  check(hue >= 0.0 && hue <= 0.5, "ColorJitter", "expected hue in [0, 0.5], got {}", hue);
+  return {around_one(brightness, "brightness"), around_one(contrast, "contrast"),
+          around_one(saturation, "saturation"),
+          hue == 0.0 ? std::nullopt : std::optional(Range{-hue, hue}), p};
+}
+
+}  // namespace
+
+ColorJitter::ColorJitter(const Options& options)
+    : ranges_{options.brightness, options.contrast, options.saturation, options.hue},
+      p_(options.p) {
+  constexpr const char* kNames[] = {"brightness", "contrast", "saturation", "hue"};
+  check_probability(p_, "ColorJitter");
+  for (std::size_t i = 0; i < 4; ++i) {
+    if (!ranges_[i]) continue;
+    const bool is_hue = i == 3;
+    check_range(*ranges_[i], is_hue ? -0.5 : 0.0, is_hue ? 0.5 : 1e6, "ColorJitter", kNames[i]);
+  }
+}
+
+ColorJitter::ColorJitter(double brightness, double contrast, double saturation, double hue,
+                         double p)
+    : ColorJitter(jitter_options(brightness, contrast, saturation, hue, p)) {}
+
+std::vector<std::string> ColorJitter::param_names() const {
+  return {"applied",    "order_0",  "order_1",    "order_2", "order_3",
+          "brightness", "contrast", "saturation", "hue"};
+}
+
+void ColorJitter::draw(Philox& random, ImageShape, std::span<float> params) const {
+  params[0] = draw_applied(random, p_);
+  const std::span<float> order = params.subspan(1, 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    // Inside-out shuffle: the new element goes to place j, what stood there to the end.
+    const std::size_t j = random.below(static_cast<std::uint32_t>(i) + 1);
+    order[i] = order[j];
+    order[j] = static_cast<float>(i);
+  }
+  for (std::size_t i = 0; i < 4; ++i) {
+    const float neutral = i == 3 ? 0.0f : 1.0f;
+    params[5 + i] = ranges_[i] ? static_cast<float>(draw_uniform(random, *ranges_[i])) : neutral;
+  }
+}
+
+void ColorJitter::apply(Canvas& canvas, std::span<const float> params) const {
+  if (!applied(params)) return;
+  for (float step : params.subspan(1, 4)) {
+    const auto part = static_cast<std::size_t>(step);
+    if (!ranges_[part]) continue;
+    const float factor = params[5 + part];
+    switch (part) {
+      case 0:
+        adjust_brightness(canvas, factor);
+        break;
+      case 1:
+        adjust_contrast(canvas, factor);
+        break;
+      case 2:
+        adjust_saturation(canvas, factor);
+        break;
+      default:
+        adjust_hue(canvas, factor);
+        break;
+    }
+  }
+}
+
+// ---- RandomGrayscale ----------------------------------------------------------------------------
+
+RandomGrayscale::RandomGrayscale(double p) : p_(p) { check_probability(p, "RandomGrayscale"); }
+
+void RandomGrayscale::draw(Philox& random, ImageShape, std::span<float> params) const {
+  params[0] = draw_applied(random, p_);
+}
+
+void RandomGrayscale::apply(Canvas& canvas, std::span<const float> params) const {
+  if (applied(params)) to_grayscale(canvas);
+}
+
+// ---- GaussianBlur -------------------------------------------------------------------------------
+
+GaussianBlur::GaussianBlur(Range sigma, int kernel_size, double p) : sigma_(sigma), p_(p) {
+  check_positive_range(sigma, "GaussianBlur", "sigma");
+  check_range(sigma, 0.0, 1000.0, "GaussianBlur", "sigma");
+  check_probability(p, "GaussianBlur");
+  check(kernel_size == 0 || (kernel_size > 0 && kernel_size % 2 == 1 && kernel_size < 1 << 16),
+        "GaussianBlur", "expected an odd kernel_size, or 0 to derive it from sigma, got {}",
+        kernel_size);
+  kernel_size_ =
+      kernel_size != 0 ? kernel_size : 2 * static_cast<int>(std::ceil(3 * sigma.high)) + 1;
+}
+
+ImageShape GaussianBlur::output_shape(ImageShape in) const {
+  check(!known(in) || kernel_size_ / 2 < std::min(in.height, in.width), "GaussianBlur",
+        "expected kernel_size / 2 below the image's sides, got kernel_size {} "
+        "and {} x {} pixels",
+        kernel_size_, in.height, in.width);
+  return in;
+}
+
+void GaussianBlur::draw(Philox& random, ImageShape, std::span<float> params) const {
+  params[0] = draw_applied(random, p_);
+  params[1] = static_cast<float>(draw_uniform(random, sigma_));
+}
+
+void GaussianBlur::apply(Canvas& canvas, std::span<const float> params) const {
+  if (!applied(params)) return;
+  output_shape(canvas.shape());
+  gaussian_blur(canvas, kernel_size_, params[1]);
+}
+
+// ---- RandomSolarize -----------------------------------------------------------------------------
+
+RandomSolarize::RandomSolarize(double threshold, double p)
+    : threshold_(static_cast<float>((threshold - 0.5) / 255.0)), p_(p) {
+  check(threshold >= 0.0 && threshold <= 256.0, "RandomSolarize",
+        "expected a threshold in [0, 256], got {}", threshold);
+  check_probability(p, "RandomSolarize");
+}
+
+void RandomSolarize::draw(Philox& random, ImageShape, std::span<float> params) const {
+  params[0] = draw_applied(random, p_);
+}
+
+void RandomSolarize::apply(Canvas& canvas, std::span<const float> params) const {
+  if (applied(params)) solarize(canvas, threshold_);
+}
+
+// ---- RandomErasing ------------------------------------------------------------------------------
+
+RandomErasing::RandomErasing(const Options& options) : options_(options) {
+  constexpr const char* kOp = "RandomErasing";
+  check_probability(options.p, kOp);
+  check_range(options.scale, 0.0, 1.0, kOp, "scale");
+  check_positive_range(options.ratio, kOp, "ratio");
+  check(options.value.size() == 1 || options.value.size() == 3, kOp,
+        "expected a value of 1 or 3 numbers, got {}", options.value.size());
+  if (options.side) {
+    check_range(*options.side, 1.0, 65536.0, kOp, "side");
+    check(options.side->low == std::floor(options.side->low) &&
+              options.side->high == std::floor(options.side->high),
+          kOp, "expected side in whole pixels, got [{}, {}]", options.side->low,
+          options.side->high);
+  }
+}
+
+ImageShape RandomErasing::output_shape(ImageShape in) const {
+  if (!options_.noise) check_per_channel(options_.value.size(), in, "RandomErasing", "value");
+  check(!options_.side || !known(in) || options_.side->high <= std::min(in.height, in.width),
+        "RandomErasing", "expected side within the image, got up to {} and {} x {} pixels",
+        options_.side ? options_.side->high : 0.0, in.height, in.width);
+  return in;
+}
+
+void RandomErasing::draw(Philox& random, ImageShape in, std::span<float> params) const {
+  params[0] = draw_applied(random, options_.p);
+  int height = 0, width = 0;
+  bool found = false;
+  if (options_.side) {
+    output_shape(in);
+    const int low = static_cast<int>(options_.side->low);
+    const int spread = static_cast<int>(options_.side->high) - low;
+    height = low + static_cast<int>(draw_offset(random, spread));
+    width = low + static_cast<int>(draw_offset(random, spread));
+    found = true;
+  } else {
+    const double area = static_cast<double>(in.height) * in.width;
+    for (int attempt = 0; attempt < 10 && !found; ++attempt) {
+      const double target = area * draw_uniform(random, options_.scale);
+      const double aspect = draw_log_uniform(random, options_.ratio);
+      height = round_half_even(std::sqrt(target * aspect));
+      width = round_half_even(std::sqrt(target / aspect));
+      found = height < in.height && width < in.width;
+    }
+  }
+  if (!found) params[0] = 0.0f;
+  params[1] = found ? draw_offset(random, in.height - height) : 0.0f;
+  params[2] = found ? draw_offset(random, in.width - width) : 0.0f;
+  params[3] = found ? static_cast<float>(height) : 0.0f;
+  params[4] = found ? static_cast<float>(width) : 0.0f;
+  params[5] = static_cast<float>(random.next_u32() >> 8);  // 24 bits: exact in a float
+}
+
+void RandomErasing::apply(Canvas& canvas, std::span<const float> params) const {
+  if (!applied(params)) return;
+  const Box box = box_from(params.subspan(1));
+  if (!options_.noise) {
+    std::array<float, 3> buffer;
+    erase(canvas, box, per_channel(options_.value, canvas.shape().channels, buffer));
+    return;
+  }
+  Philox random(static_cast<std::uint64_t>(params[5]));
+  const int image_width = canvas.shape().width;
+  for (int c = 0; c < canvas.shape().channels; ++c) {
+    float* row = canvas.plane(c).data() + std::ptrdiff_t{box.top} * image_width + box.left;
+    for (int y = 0; y < box.height; ++y, row += image_width) {
+      std::generate_n(row, box.width, [&] { return random.normal(); });
+    }
+  }
+}
+
+// ---- Normalize ----------------------------------------------------------------------------------
+
+Normalize::Normalize(std::vector<float> mean, std::vector<float> std)
+    : mean_(std::move(mean)), std_(std::move(std)) {
+  for (float s : std_) check(s > 0.0f, "Normalize", "expected std > 0, got {}", s);
+}
+
+ImageShape Normalize::output_shape(ImageShape in) const {
+  check_per_channel(mean_.size(), in, "Normalize", "mean");
+  check_per_channel(std_.size(), in, "Normalize", "std");
+  return in;
+}
+
+void Normalize::apply(Canvas& canvas, std::span<const float>) const {
+  std::array<float, 3> mean, std;
+  const int channels = canvas.shape().channels;
+  normalize(canvas, per_channel(mean_, channels, mean), per_channel(std_, channels, std));
+}
+
+// ---- Pipeline -----------------------------------------------------------------------------------
+
+Pipeline::Pipeline(std::vector<TransformPtr> transforms) : transforms_(std::move(transforms)) {
+  for (const TransformPtr& transform : transforms_) {
+    check(transform != nullptr, "Pipeline", "expected transforms, got a null pointer");
+    param_sizes_.push_back(transform->param_names().size());
+    param_count_ += static_cast<int>(param_sizes_.back());
+  }
+}
+
+ImageShape Pipeline::output_shape(ImageShape in) const {
+  for (const TransformPtr& transform : transforms_) in = transform->output_shape(in);
+  check(known(in), "Pipeline",
+        "expected views of one size, but the images differ in size: begin the "
+        "pipeline with "
+        "RandomResizedCrop, or with Resize to [height, width]");
+  return in;
+}
+
+std::vector<std::string> Pipeline::param_names() const {
+  std::vector<std::string> names;
+  for (const TransformPtr& transform : transforms_) {
+    for (const std::string& name : transform->param_names()) {
+      names.push_back(transform->name() + "." + name);
+    }
+  }
+  return names;
+}
+
+void Pipeline::draw(const ViewKey& key, ImageShape in, std::span<float> params) const {
+  check(key.epoch >= 0 && key.epoch < 1 << 24 && key.index >= 0 &&
+            key.index < std::int64_t{1} << 32 && key.view >= 0 && key.view < 255,
+        "Pipeline", "expected epoch < 2^24, index < 2^32 and view < 255, got {}, {} and {}",
+        key.epoch, key.index, key.view);
+  const std::uint64_t stream = (static_cast<std::uint64_t>(key.view) + 1) << 56 |
+                               static_cast<std::uint64_t>(key.epoch) << 32 |
+                               static_cast<std::uint64_t>(key.index);
+  std::size_t begin = 0;
+  for (std::size_t t = 0; t < transforms_.size(); ++t) {
+    Philox random(key.seed, stream, static_cast<std::uint64_t>(t) << 32);
+    transforms_[t]->draw(random, in, params.subspan(begin, param_sizes_[t]));
+    in = transforms_[t]->output_shape(in);
+    begin += param_sizes_[t];
+  }
+}
+
+void Pipeline::apply(const Image& image, std::span<const float> params, Canvas& canvas,
+                     std::span<float> out) const {
+  canvas.reset(image);
+  std::size_t begin = 0;
+  for (std::size_t t = 0; t < transforms_.size(); ++t) {
+    transforms_[t]->apply(canvas, params.subspan(begin, param_sizes_[t]));
+    begin += param_sizes_[t];
+  }
+  internal_check(canvas.shape().size() == out.size(), "Pipeline",
+                 "a view of {} floats does not fit a buffer of {}", canvas.shape().size(),
+                 out.size());
+  canvas.copy_to(out.data());
+}
+
+// ---- JSON ---------------------------------------------------------------------------------------
+
+namespace {
+
+Range range_from(const Json& value, const JsonReader& reader, const char* key) {
+  const bool pair =
+      value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number();
+  check(pair, reader.where(), "expected \"{}\" as [low, high], got {}", key, value.dump());
+  return {value[0].get<double>(), value[1].get<double>()};
+}
+
+Range get_range(JsonReader& reader, const char* key, Range otherwise) {
+  return range_from(reader.get(key, Json::array({otherwise.low, otherwise.high})), reader, key);
+}
+
+struct Size {
+  int height;
+  int width;  // 0: only one number was given
+};
+
+Size get_size(JsonReader& reader) {
+  const Json value = reader.require<Json>("size");
+  if (value.is_number_integer()) return {value.get<int>(), 0};
+  const bool pair = value.is_array() && value.size() == 2 && value[0].is_number_integer() &&
+                    value[1].is_number_integer();
+  check(pair, reader.where(), "expected \"size\" as a number or [height, width], got {}",
+        value.dump());
+  return {value[0].get<int>(), value[1].get<int>()};
+}
+
+Size get_square_size(JsonReader& reader) {
+  const Size size = get_size(reader);
+  return {size.height, size.width == 0 ? size.height : size.width};
+}
+
+Interpolation get_interpolation(JsonReader& reader) {
+  const auto name = reader.get<std::string>("interpolation", "bilinear");
+  if (name == "bilinear") return Interpolation::bilinear;
+  check(name == "bicubic", reader.where(),
+        "expected \"interpolation\" to be \"bilinear\" or \"bicubic\", got "
+        "\"{}\"",
+        name);
+  return Interpolation::bicubic;
+}
+
+/// torchvision's number or [low, high].
+std::optional<Range> get_jitter(JsonReader& reader, const char* key, bool is_hue) {
+  const Json value = reader.get(key, Json(0.0));
+  if (!value.is_number()) return range_from(value, reader, key);
+  const double x = value.get<double>();
+  check(x >= 0.0, reader.where(), "expected \"{}\" >= 0, got {}", key, x);
+  if (x == 0.0) return std::nullopt;
+  return is_hue ? Range{-x, x} : Range{std::max(0.0, 1.0 - x), 1.0 + x};
+}
+
+std::vector<float> get_floats(JsonReader& reader, const char* key, const Json& value) {
+  if (value.is_number()) return {value.get<float>()};
+  const bool numbers = value.is_array() && std::all_of(value.begin(), value.end(),
+                                                       [](const Json& x) { return x.is_number(); });
+  check(numbers, reader.where(), "expected \"{}\" as a number or a list of numbers, got {}", key,
+        value.dump());
+  return value.get<std::vector<float>>();
+}
+
+TransformPtr make_random_resized_crop(JsonReader& reader) {
+  const Size size = get_square_size(reader);
+  RandomResizedCrop::Options options{.height = size.height, .width = size.width};
+  options.scale = get_range(reader, "scale", options.scale);
+  options.ratio = get_range(reader, "ratio", options.ratio);
+  options.interpolation = get_interpolation(reader);
+  return std::make_shared<RandomResizedCrop>(options);
+}
+
+TransformPtr make_color_jitter(JsonReader& reader) {
+  ColorJitter::Options options;
+  options.brightness = get_jitter(reader, "brightness", false);
+  options.contrast = get_jitter(reader, "contrast", false);
+  options.saturation = get_jitter(reader, "saturation", false);
+  options.hue = get_jitter(reader, "hue", true);
+  options.p = reader.get("p", options.p);
+  return std::make_shared<ColorJitter>(options);
+}
+
+TransformPtr make_gaussian_blur(JsonReader& reader) {
+  const Json sigma = reader.get("sigma", Json::array({0.1, 2.0}));
+  const Range range = sigma.is_number() ? Range{sigma.get<double>(), sigma.get<double>()}
+                                        : range_from(sigma, reader, "sigma");
+  const int kernel_size = reader.get("kernel_size", 0);
+  return std::make_shared<GaussianBlur>(range, kernel_size, reader.get("p", 1.0));
+}
+
+TransformPtr make_random_erasing(JsonReader& reader) {
+  RandomErasing::Options options;
+  options.p = reader.get("p", options.p);
+  if (reader.has("side")) {
+    check(!reader.has("scale") && !reader.has("ratio"), reader.where(),
+          "expected \"side\", or \"scale\" and \"ratio\", got both");
+    options.side = get_range(reader, "side", {});
+  } else {
+    options.scale = get_range(reader, "scale", options.scale);
+    options.ratio = get_range(reader, "ratio", options.ratio);
+  }
+  const Json value = reader.get("value", Json(0.0));
+  options.noise = value == "random";
+  if (!options.noise) options.value = get_floats(reader, "value", value);
+  return std::make_shared<RandomErasing>(options);
+}
+
+}  // namespace
+
+const TransformTable& builtin_transforms() {
+  static const TransformTable table{
+      {"RandomResizedCrop", make_random_resized_crop},
+      {"Resize",
+       [](JsonReader& reader) {
+         const Size size = get_size(reader);
+         return std::make_shared<Resize>(size.height, size.width, get_interpolation(reader));
+       }},
+      {"CenterCrop",
+       [](JsonReader& reader) {
+         const Size size = get_square_size(reader);
+         return std::make_shared<CenterCrop>(size.height, size.width);
+       }},
+      {"RandomHorizontalFlip",
+       [](JsonReader& reader) {
+         return std::make_shared<RandomHorizontalFlip>(reader.get("p", 0.5));
+       }},
+      {"ColorJitter", make_color_jitter},
+      {"RandomGrayscale",
+       [](JsonReader& reader) { return std::make_shared<RandomGrayscale>(reader.get("p", 0.1)); }},
+      {"GaussianBlur", make_gaussian_blur},
+      {"RandomSolarize",
+       [](JsonReader& reader) {
+         const double threshold = reader.get("threshold", 128.0);
+         return std::make_shared<RandomSolarize>(threshold, reader.get("p", 0.5));
+       }},
+      {"RandomErasing", make_random_erasing},
+      {"Normalize",
+       [](JsonReader& reader) {
+         auto mean = get_floats(reader, "mean", reader.require<Json>("mean"));
+         auto std = get_floats(reader, "std", reader.require<Json>("std"));
+         return std::make_shared<Normalize>(std::move(mean), std::move(std));
+       }},
+  };
+  return table;
+}
+
+Pipeline make_pipeline(const Json& config, const TransformTable& extra) {
+  check(config.is_array(), "make_pipeline", "expected a list of transforms [{{...}}, ...], got {}",
+        config.dump());
+  TransformTable table = builtin_transforms();
+  table.insert(extra.begin(), extra.end());
+  std::vector<TransformPtr> transforms;
+  for (std::size_t t = 0; t < config.size(); ++t) {
+    const auto name =
+        JsonReader(config[t], fmt::format("transform {}", t)).require<std::string>("name");
+    JsonReader reader(config[t], name);
+    reader.get<std::string>("name", "");
+    const auto maker = table.find(name);
+    if (maker == table.end()) {
+      std::vector<std::string> names;
+      for (const auto& entry : table) names.push_back(entry.first);
+      fail("make_pipeline", "unknown transform \"{}\": did you mean \"{}\"?", name,
+           nearest_word(name, names));
+    }
+    transforms.push_back(maker->second(reader));
+    reader.finish();
+  }
+  return Pipeline(std::move(transforms));
+}
+
+std::vector<Pipeline> make_views(const Json& config, const TransformTable& extra) {
+  check(config.is_array() && !config.empty(), "make_views",
+        "expected a list of pipelines [[{{...}}, ...], ...] or one pipeline "
+        "[{{...}}, ...], got {}",
+        config.dump());
+  if (config[0].is_object()) return std::vector<Pipeline>(2, make_pipeline(config, extra));
+  std::vector<Pipeline> views;
+  for (const Json& pipeline : config) views.push_back(make_pipeline(pipeline, extra));
+  return views;
+}
+
+}  // namespace invar
