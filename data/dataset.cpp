@@ -31,7 +31,7 @@ DatasetPtr make_idx(JsonReader& reader, Split split) {
   return load_idx(images, labels, std::move(classes));
 }
 
-DatasetPtr make_image_folder(JsonReader& reader, Split split, const Progress& progress) {
+DatasetPtr make_image_folder(JsonReader& reader, Split split, const ProgressCallback& progress) {
   namespace fs = std::filesystem;
   ImageFolderOptions options;
   options.progress = progress;
@@ -100,7 +100,7 @@ void ImageListDataset::read(std::int64_t i, Sample& into) const {
   into = samples_[static_cast<std::size_t>(i)];  // vector's assignment reuses the buffer
 }
 
-DatasetPtr make_dataset(const Json& config, Split split, const Progress& progress) {
+DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback& progress) {
   JsonReader reader(config, "dataset");
   const auto name = reader.require<std::string>("name");
   DatasetPtr dataset;

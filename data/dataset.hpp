@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <invar/data/image.hpp>
-#include <invar/data/json_reader.hpp>
+#include <invar/core/json_reader.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -142,7 +142,7 @@ DatasetPtr load_cifar100(Split split, const std::string& root);
 // ---- Folders ------------------------------------------------------------------------------------
 
 /// Told after every image, from any thread but never from two at once: images done, images in all.
-using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
+using ProgressCallback = std::function<void(std::int64_t done, std::int64_t total)>;
 
 struct ImageFolderOptions {
   /// Every image is brought to this many channels (1 or 3).
@@ -151,7 +151,7 @@ struct ImageFolderOptions {
   int threads = 0;
   /// Most bytes the decoded images may take in all.
   std::int64_t max_bytes = std::int64_t{8} << 30;
-  Progress progress = {};
+  ProgressCallback progress = {};
 };
 
 /// One folder per class below `root`, classes and files in alphabetical order of their bytes; files
@@ -173,6 +173,6 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
 ///    "classes": ["...", ...]}                    test and classes may be left out
 ///
 /// Unknown names and keys are an Error that names the nearest one that exists.
-DatasetPtr make_dataset(const Json& config, Split split, const Progress& progress = {});
+DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback& progress = {});
 
 }  // namespace invar

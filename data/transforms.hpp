@@ -22,7 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <invar/core/philox.hpp>
-#include <invar/data/json_reader.hpp>
+#include <invar/core/json_reader.hpp>
 #include <invar/data/pixels.hpp>
 #include <map>
 #include <memory>

@@ -10,7 +10,7 @@
 #include <invar/core/error.hpp>
 #include <invar/core/file.hpp>
 #include <invar/data/image.hpp>
-#include <invar/data/json_reader.hpp>
+#include <invar/core/json_reader.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <invar/data/json_reader.hpp>
+#include <invar/core/json_reader.hpp>
 #include <numeric>
 
 namespace invar {
