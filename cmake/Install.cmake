@@ -5,6 +5,7 @@ include(CMakePackageConfigHelpers)
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/invar")
 
 install(TARGETS invar EXPORT invar-targets)
+install(FILES "${PROJECT_SOURCE_DIR}/invar.hpp" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar")
 foreach(folder core ops autodiff nn ssl data)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar"
           FILES_MATCHING PATTERN "*.hpp"

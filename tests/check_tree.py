@@ -1,9 +1,10 @@
 """Checks of the source tree itself.
 
-usage: check_tree.py ROOT arrows|hygiene|self-test
+usage: check_tree.py ROOT arrows|sources|hygiene|self-test
 
 arrows     libraries include only what stands before them: core <- ops <- autodiff <- nn <- ssl, and
            data only core and ops; project headers are named <invar/...>
+sources    every .cpp is named in the CMakeLists.txt of its top folder, so none is forgotten
 hygiene    no package registry's host name, no absolute path of somebody's machine, no unfinished
            mark without a reference (an issue number in brackets after it)
 self-test  a tree that breaks every rule is reported, a clean one is not
@@ -75,6 +76,22 @@ def arrows(root: pathlib.Path) -> list[str]:
     return found
 
 
+def sources(root: pathlib.Path) -> list[str]:
+    found = []
+    listed = {}  # top folder -> words of its CMakeLists.txt
+    for path in files(root):
+        name = path.relative_to(root)
+        if path.suffix != ".cpp" or len(name.parts) == 1 or name.parts[:2] == ("tests", "consumer"):
+            continue
+        top = name.parts[0]
+        if top not in listed:
+            lists = root / top / "CMakeLists.txt"
+            listed[top] = set(re.split(r"[\s()]+", lists.read_text())) if lists.exists() else set()
+        if str(name.relative_to(top)) not in listed[top]:
+            found.append(f"{name}:1: not in {top}/CMakeLists.txt, so nothing compiles it")
+    return found
+
+
 def hygiene(root: pathlib.Path) -> list[str]:
     found = []
     for path in files(root):
@@ -99,21 +116,25 @@ def self_test() -> list[str]:
         "scripts/d": f"cd {home}/invar\n",
         "scripts/e": "wget pypi" + ".org\n",
         "ssl/f.cpp": f"// {mark}: later\n",
+        "ops/cpu/g.cpp": "",
     }
     good = {
         "ops/a.hpp": "#include <invar/core/tensor.hpp>\n#include <vector>\n",
         "ssl/b.cpp": "#include <invar/nn/linear.hpp>\n",
         "core/c.cpp": f"// {mark}(#12): see there; /usr/share and a/root/b are fine\n",
         "examples/d.cpp": "#include <invar/data/dataset.hpp>\n",
+        "examples/CMakeLists.txt": "invar_program(d SOURCES d.cpp)\n",
+        "ssl/CMakeLists.txt": "target_sources(invar PRIVATE b.cpp)\n",
+        "core/CMakeLists.txt": "target_sources(invar PRIVATE\n  c.cpp\n)\n",
     }
     found = []
     for contents, broken in ((bad, True), (good, False)):
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             for name, text in contents.items():
-                (root / name).parent.mkdir(exist_ok=True)
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text)
-            reports = arrows(root) + hygiene(root)
+            reports = arrows(root) + sources(root) + hygiene(root)
         for name in contents:
             reported = any(report.startswith(name + ":") for report in reports)
             if reported != broken:
@@ -124,8 +145,8 @@ def self_test() -> list[str]:
 
 def main() -> int:
     root = pathlib.Path(sys.argv[1]).resolve()
-    check = {"arrows": lambda: arrows(root), "hygiene": lambda: hygiene(root),
-             "self-test": self_test}[sys.argv[2]]
+    check = {"arrows": lambda: arrows(root), "sources": lambda: sources(root),
+             "hygiene": lambda: hygiene(root), "self-test": self_test}[sys.argv[2]]
     found = check()
     for line in found:
         print(line)
