@@ -6,6 +6,8 @@
 #include <invar/ops/conv.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/linalg.hpp>
+#include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <limits>
@@ -27,6 +29,11 @@ using Case = std::function<Tensors(Inputs)>;
 
 Case conv(const Conv2dOptions& options = {}) {
   return [options](Inputs in) -> Tensors { return {conv2d(in["x"], in["w"], in["b"], options)}; };
+}
+
+/// Symmetric and positive definite.
+Tensor spd(const Tensor& a) {
+  return matmul(a, transpose(a)) + eye(a.size(-1), -1, {.dtype = DType::f64});
 }
 
 const std::map<std::string, Case> kCases = {
@@ -82,6 +89,53 @@ const std::map<std::string, Case> kCases = {
        return {sum(in["x"], {0, 2})};
      }},
     {"mean/keepdim", [](Inputs in) -> Tensors { return {mean(in["x"], {1}, true)}; }},
+    // --- products
+    {"matmul/plain", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
+    {"matmul/batched", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
+    {"matmul/broadcast", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
+    {"matmul/vector", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
+    {"matmul/dot", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
+    {"linear", [](Inputs in) -> Tensors { return {linear(in["x"], in["w"], in["b"])}; }},
+    {"einsum/matmul",
+     [](Inputs in) -> Tensors {
+       return {einsum("ij,jk->ik", {in["x"], in["y"]})};
+     }},
+    {"einsum/batched",
+     [](Inputs in) -> Tensors {
+       return {einsum("bij,bjk->bik", {in["x"], in["y"]})};
+     }},
+    {"einsum/transposed",
+     [](Inputs in) -> Tensors {
+       return {einsum("bij,kj->bki", {in["x"], in["y"]})};
+     }},
+    {"einsum/outer",
+     [](Inputs in) -> Tensors {
+       return {einsum("i,j->ij", {in["x"], in["y"]})};
+     }},
+    {"einsum/rows_dot",
+     [](Inputs in) -> Tensors {
+       return {einsum("bi,bi->b", {in["x"], in["y"]})};
+     }},
+    {"einsum/sum", [](Inputs in) -> Tensors { return {einsum("ij->j", {in["x"]})}; }},
+    {"einsum/transpose", [](Inputs in) -> Tensors { return {einsum("ij->ji", {in["x"]})}; }},
+    {"einsum/trace", [](Inputs in) -> Tensors { return {einsum("ii->", {in["x"]})}; }},
+    {"einsum/diagonal", [](Inputs in) -> Tensors { return {einsum("ii->i", {in["x"]})}; }},
+    {"einsum/implicit",
+     [](Inputs in) -> Tensors {
+       return {einsum("ij,jk", {in["x"], in["y"]})};
+     }},
+    // --- linear algebra
+    {"cholesky/lower", [](Inputs in) -> Tensors { return {cholesky(spd(in["a"]))}; }},
+    {"cholesky/batched", [](Inputs in) -> Tensors { return {cholesky(spd(in["a"]))}; }},
+    {"logdet", [](Inputs in) -> Tensors { return {logdet(spd(in["a"]))}; }},
+    {"solve_triangular/lower",
+     [](Inputs in) -> Tensors { return {solve_triangular(in["a"], in["b"], false)}; }},
+    {"solve_triangular/upper",
+     [](Inputs in) -> Tensors { return {solve_triangular(in["a"], in["b"], true)}; }},
+    {"diag/extract", [](Inputs in) -> Tensors { return {diag(in["x"])}; }},
+    {"diag/build", [](Inputs in) -> Tensors { return {diag(in["x"])}; }},
+    {"tril", [](Inputs in) -> Tensors { return {tril(in["x"], -1)}; }},
+    {"triu", [](Inputs in) -> Tensors { return {triu(in["x"], 1)}; }},
 };
 
 void run(const std::string& name, const Case& function, const json& golden_case) {
