@@ -66,6 +66,9 @@ using Params = std::array<double, 2>;
 
 struct Conv2dOptions;  // conv.hpp
 
+struct SgdStep;   // optimizer.hpp
+struct AdamStep;  // optimizer.hpp
+
 struct Kernels {
   // elementwise: inputs broadcast to out's shape
   void (*unary)(UnaryOp op, Params params, const Tensor& x, const Tensor& out);
@@ -104,6 +107,17 @@ struct Kernels {
   /// Overwrites x[.., n, m] (dense) with the solution y of a y = x, a[.., n, n] triangular and laid
   /// out as for matmul.
   void (*solve_triangular)(const Tensor& a, bool upper, const Tensor& x);
+
+  // optimisers: everything dense, of one shape and dtype, updated in place; the formulas are in
+  // optimizer.hpp. `momentum` and `norms` (f64, [2]) may be undefined.
+  void (*sgd_step)(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
+                   const Tensor& momentum, const Tensor& norms);
+  void (*adam_step)(const AdamStep& step, const Tensor& parameter, const Tensor& gradient,
+                    const Tensor& mean, const Tensor& square);
+  /// x += weight (y - x).
+  void (*lerp)(double weight, const Tensor& x, const Tensor& y);
+  /// The sum of (x + factor y)^2 in f64 into the one element of `out`; y may be undefined.
+  void (*squared_norm)(const Tensor& x, double factor, const Tensor& y, const Tensor& out);
 };
 
 const Kernels& kernels(Device device);

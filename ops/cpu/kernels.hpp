@@ -39,4 +39,12 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
 void cholesky(const Tensor& x, const Tensor& out);
 void solve_triangular(const Tensor& a, bool upper, const Tensor& x);
 
+// optimizer.cpp
+void sgd_step(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
+              const Tensor& momentum, const Tensor& norms);
+void adam_step(const AdamStep& step, const Tensor& parameter, const Tensor& gradient,
+               const Tensor& mean, const Tensor& square);
+void lerp(double weight, const Tensor& x, const Tensor& y);
+void squared_norm(const Tensor& x, double factor, const Tensor& y, const Tensor& out);
+
 }  // namespace invar::cpu

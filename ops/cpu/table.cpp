@@ -20,6 +20,10 @@ const Kernels& table() {
       .matmul = matmul,
       .cholesky = cholesky,
       .solve_triangular = solve_triangular,
+      .sgd_step = sgd_step,
+      .adam_step = adam_step,
+      .lerp = lerp,
+      .squared_norm = squared_norm,
   };
   return kTable;
 }

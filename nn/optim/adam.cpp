@@ -1,0 +1,41 @@
+#include <invar/nn/optim/adam.hpp>
+#include <invar/ops/optimizer.hpp>
+
+namespace invar::nn {
+
+template <class Options>
+AdamOf<Options>::AdamOf(const std::vector<Group>& groups)
+    : OptimizerOf<Options>(Options::kName, groups) {
+  for (const Options& o : this->options_) {
+    check(o.lr >= 0 && o.eps >= 0 && o.weight_decay >= 0, Options::kName,
+          "expected lr, eps and weight_decay of at least 0, got {}, {} and {}", o.lr, o.eps,
+          o.weight_decay);
+    for (double beta : o.betas) {
+      check(beta >= 0 && beta < 1, Options::kName, "expected betas in [0, 1), got {} and {}",
+            o.betas[0], o.betas[1]);
+    }
+  }
+}
+
+template <class Options>
+std::vector<std::string> AdamOf<Options>::buffer_names(std::size_t) const {
+  return {"exp_avg", "exp_avg_sq"};
+}
+
+template <class Options>
+void AdamOf<Options>::update(const Options& o, Optimizer::ParameterState& state,
+                             const Tensor& gradient) {
+  adam_step_(state.parameter.tensor, gradient, state.buffers[0], state.buffers[1],
+             {.lr = o.lr,
+              .beta1 = o.betas[0],
+              .beta2 = o.betas[1],
+              .eps = o.eps,
+              .weight_decay = o.weight_decay,
+              .decoupled = Options::kDecoupledDecay,
+              .count = state.steps});
+}
+
+template class AdamOf<AdamOptions>;
+template class AdamOf<AdamWOptions>;
+
+}  // namespace invar::nn

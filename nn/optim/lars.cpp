@@ -1,0 +1,31 @@
+#include <invar/nn/optim/lars.hpp>
+
+namespace invar::nn {
+
+LARS::LARS(const std::vector<Group>& groups) : OptimizerOf("LARS", groups) {
+  for (const LARSOptions& o : options_) {
+    check(o.lr >= 0 && o.momentum >= 0 && o.weight_decay >= 0 && o.eta > 0, "LARS",
+          "expected lr, momentum and weight_decay of at least 0 and eta above, got {}, {}, {} and "
+          "{}",
+          o.lr, o.momentum, o.weight_decay, o.eta);
+    check(o.variant != LarsVariant::none, "LARS",
+          "expected the official or the clipped variant, got none: that is SGD");
+  }
+}
+
+std::vector<std::string> LARS::buffer_names(std::size_t) const { return {"momentum_buffer"}; }
+
+void LARS::update(const LARSOptions& o, ParameterState& state, const Tensor& gradient) {
+  const Tensor& p = state.parameter.tensor;
+  SgdStep step{.lr = o.lr, .momentum = o.momentum, .first = state.steps == 1};
+  Tensor norms;
+  if (p.dim() != 1 || !o.exclude_1d) {
+    step.weight_decay = o.weight_decay;
+    step.lars = o.variant;
+    step.eta = o.eta;
+    norms = lars_norms(p, gradient, step);
+  }
+  sgd_step_(p, gradient, state.buffers[0], step, norms);
+}
+
+}  // namespace invar::nn

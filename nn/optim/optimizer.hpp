@@ -1,0 +1,164 @@
+#pragma once
+// Optimizer: changes parameters by their gradients.
+//
+//   nn::SGD optimizer(model, {.lr = 0.1, .momentum = 0.9});
+//   for (std::int64_t step = 0; step < steps; ++step) {
+//     optimizer.set_lr(schedule.lr(step));                  (schedule.hpp)
+//     optimizer.zero_grad();
+//     loss_of(model, batch).backward();
+//     nn::clip_grad_norm_(model.parameters(), 1.0);         (clip.hpp)
+//     optimizer.step();
+//   }
+//
+// Gradient accumulation: backward adds to .grad(), so a batch that does not fit memory is cut into
+// k parts, each of which runs (loss_of(model, part) / k).backward() before the one step(). For a
+// mean loss this is the gradient of the whole batch, unless the loss or a batch-norm looks at
+// several samples at once (VICReg does).
+//
+//   Optimizer --> OptimizerOf<Options> --> SGD, LARS, Adam, AdamW
+//      |              groups of parameters with their options
+//      +-- ParameterState: one per parameter: its step count and its buffers (momentum, ...)
+//
+// A parameter whose gradient is undefined is skipped. Parameters are handles: the optimiser holds
+// the same tensors as the model, so it is made after model.to(dtype).
+#include <cstdint>
+#include <initializer_list>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/nn/module.hpp>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace invar::nn {
+
+/// The parameters of a group: those of a module, a list of named ones, or plain tensors (named "0",
+/// "1", ...).
+struct ParameterList {
+  ParameterList(const Module& module) : list(module.named_parameters()) {}
+  ParameterList(std::vector<NamedTensor> named) : list(std::move(named)) {}
+  ParameterList(const Tensors& tensors);
+  ParameterList(std::initializer_list<Tensor> tensors) : ParameterList(Tensors(tensors)) {}
+
+  std::vector<NamedTensor> list;
+};
+
+/// Parameters that are updated with options of their own.
+template <class Options>
+struct ParameterGroup {
+  ParameterList parameters;
+  Options options;
+  double lr_scale = 1;  ///< of the learning rate that set_lr gives to all groups
+};
+
+/// What an optimiser keeps beside its options: buffers in the files' layout, named
+/// "momentum_buffer/layer1.0.conv1.weight", and numbers, named "steps/layer1.0.conv1.weight" and
+/// "lr/0" (group 0).
+struct OptimizerState {
+  std::string kind;  ///< "SGD", ...
+  StateDict tensors;
+  std::map<std::string, double, std::less<>> numbers;
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// Updates every parameter that has a gradient.
+  virtual void step() = 0;
+  /// Drops all gradients.
+  void zero_grad();
+
+  /// The learning rate of the first group.
+  virtual double lr() const = 0;
+  /// Gives every group the rate lr * lr_scale.
+  virtual void set_lr(double lr) = 0;
+
+  /// Whatever a resumed run needs to go on bit by bit. The tensors are views: copy or write them
+  /// before the next step.
+  OptimizerState state_dict() const;
+  /// Restores it into an optimiser over parameters of the same names. Options other than the
+  /// learning rate stay as they were given to the constructor. After an Error nothing was changed.
+  void load_state_dict(const OptimizerState& state);
+  /// The checks of load_state_dict alone.
+  void check_state_dict(const OptimizerState& state) const;
+
+ protected:
+  struct ParameterState {
+    NamedTensor parameter;
+    std::size_t group;
+    std::int64_t steps = 0;
+    Tensors buffers;  ///< as many as buffer_names has, once steps > 0
+  };
+
+  explicit Optimizer(std::string kind) : kind_(std::move(kind)) {}
+
+  void add_group(std::size_t group, const ParameterList& parameters);
+  virtual std::size_t groups() const = 0;
+  virtual double group_lr(std::size_t group) const = 0;
+  virtual void set_group_lr(std::size_t group, double lr) = 0;
+  /// The buffers of each parameter of a group: "momentum_buffer".
+  virtual std::vector<std::string> buffer_names(std::size_t group) const = 0;
+  /// Gives a parameter its buffers, full of zeros, before its first step.
+  void make_buffers(ParameterState& state) const;
+
+  const std::string kind_;
+  std::vector<ParameterState> states_;
+
+ private:
+  /// What states_ will be after loading `state`, with buffers that are yet to be filled from it.
+  std::vector<ParameterState> restored(const OptimizerState& state) const;
+  std::vector<NamedTensor> named_buffers(const std::vector<ParameterState>& states) const;
+};
+
+/// An optimiser whose groups have `Options`, a struct with a member `lr`. A derived class says
+/// which buffers it keeps and what happens to one parameter.
+template <class Options>
+class OptimizerOf : public Optimizer {
+ public:
+  using Group = ParameterGroup<Options>;
+
+  void step() final {
+    NoGrad guard;
+    for (ParameterState& state : states_) {
+      const Tensor gradient = state.parameter.tensor.grad();
+      if (!gradient.defined()) continue;
+      if (state.steps == 0) make_buffers(state);
+      ++state.steps;
+      update(options_[state.group], state, gradient);
+    }
+  }
+
+  double lr() const final { return options_.front().lr; }
+  void set_lr(double lr) final {
+    for (std::size_t i = 0; i < options_.size(); ++i) set_group_lr(i, lr * lr_scales_[i]);
+  }
+  /// The options of a group; changes take effect at the next step.
+  Options& options(std::size_t group = 0) { return options_.at(group); }
+
+ protected:
+  OptimizerOf(std::string kind, const std::vector<Group>& groups) : Optimizer(std::move(kind)) {
+    check(!groups.empty(), kind_, "expected at least one group of parameters, got none");
+    for (const Group& group : groups) {
+      options_.push_back(group.options);
+      lr_scales_.push_back(group.lr_scale);
+      add_group(options_.size() - 1, group.parameters);
+    }
+  }
+
+  /// One step of one parameter; state.steps counts it already.
+  virtual void update(const Options& options, ParameterState& state, const Tensor& gradient) = 0;
+
+  std::size_t groups() const final { return options_.size(); }
+  double group_lr(std::size_t group) const final { return options_[group].lr; }
+  void set_group_lr(std::size_t group, double lr) final { options_[group].lr = lr; }
+
+  std::vector<Options> options_;
+
+ private:
+  std::vector<double> lr_scales_;
+};
+
+}  // namespace invar::nn

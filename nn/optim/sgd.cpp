@@ -1,0 +1,32 @@
+#include <invar/nn/optim/sgd.hpp>
+#include <invar/ops/optimizer.hpp>
+
+namespace invar::nn {
+
+SGD::SGD(const std::vector<Group>& groups) : OptimizerOf("SGD", groups) {
+  for (const SGDOptions& o : options_) {
+    check(o.lr >= 0 && o.momentum >= 0 && o.weight_decay >= 0, "SGD",
+          "expected lr, momentum and weight_decay of at least 0, got {}, {} and {}", o.lr,
+          o.momentum, o.weight_decay);
+    check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD",
+          "expected momentum and no dampening with Nesterov, got {} and {}", o.momentum,
+          o.dampening);
+  }
+}
+
+std::vector<std::string> SGD::buffer_names(std::size_t group) const {
+  if (options_[group].momentum == 0) return {};
+  return {"momentum_buffer"};
+}
+
+void SGD::update(const SGDOptions& o, ParameterState& state, const Tensor& gradient) {
+  sgd_step_(state.parameter.tensor, gradient, state.buffers.empty() ? Tensor() : state.buffers[0],
+            {.lr = o.lr,
+             .momentum = o.momentum,
+             .dampening = o.dampening,
+             .weight_decay = o.weight_decay,
+             .nesterov = o.nesterov,
+             .first = state.steps == 1});
+}
+
+}  // namespace invar::nn
