@@ -20,6 +20,7 @@ namespace invar::cpu::reference {
 namespace {
 
 using Vector = double __attribute__((vector_size(32)));  // four doubles
+using UnalignedVector = double __attribute__((vector_size(32), aligned(8), may_alias));
 
 constexpr std::int64_t kRows = 6;
 constexpr std::int64_t kColumns = 8;  // two Vectors
@@ -37,11 +38,11 @@ struct Tile {
     Vector s[kRows][2];
     for (int r = 0; r < kRows; ++r) s[r][0] = sum[r][0], s[r][1] = sum[r][1];
     for (std::int64_t k = 0; k < n; ++k) {
-      Vector p[2];
-      __builtin_memcpy(p, panel + k * kColumns, sizeof(p));
+      const auto* const p = reinterpret_cast<const UnalignedVector*>(panel + k * kColumns);
+      const Vector left = p[0], right = p[1];
       for (int r = 0; r < kRows; ++r) {
-        s[r][0] += rows[r][k] * p[0];
-        s[r][1] += rows[r][k] * p[1];
+        s[r][0] += rows[r][k] * left;
+        s[r][1] += rows[r][k] * right;
       }
     }
     for (int r = 0; r < kRows; ++r) sum[r][0] = s[r][0], sum[r][1] = s[r][1];
