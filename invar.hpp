@@ -21,6 +21,8 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
+#include <invar/ops/norm.hpp>
 #include <invar/ops/optimizer.hpp>
+#include <invar/ops/pool.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>

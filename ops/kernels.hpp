@@ -65,6 +65,9 @@ enum class RandomOp { uniform, normal, bernoulli, integer };
 using Params = std::array<double, 2>;
 
 struct Conv2dOptions;  // conv.hpp
+namespace functors {
+struct PoolWindows;  // functors/pool.hpp
+}
 
 struct SgdStep;   // optimizer.hpp
 struct AdamStep;  // optimizer.hpp
@@ -96,6 +99,38 @@ struct Kernels {
                                 const Conv2dOptions& o, const Tensor& out);
   void (*conv2d_backward_weight)(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
                                  const Tensor& out);
+
+  // pooling (pool.hpp): images [N, H, W, C], everything dense
+  /// `indices` (i32, like out): where the maximum was found, row * W + column.
+  void (*max_pool2d)(const Tensor& x, const functors::PoolWindows& rows,
+                     const functors::PoolWindows& columns, const Tensor& out,
+                     const Tensor& indices);
+  /// out[n, p, q, c] = x[n, indices[n, p, q, c], c]
+  void (*max_pool2d_select)(const Tensor& x, const Tensor& indices, const Tensor& out);
+  /// out[n, k, c] = sum of gradient[n, p, q, c] where indices[n, p, q, c] = k
+  void (*max_pool2d_backward)(const Tensor& gradient, const Tensor& indices, const Tensor& out);
+  void (*avg_pool2d)(const Tensor& x, const functors::PoolWindows& rows,
+                     const functors::PoolWindows& columns, const Tensor& out);
+  /// out[n, h, w, c] = sum of gradient[n, p, q, c] / divisor over the windows that cover (h, w)
+  void (*avg_pool2d_backward)(const Tensor& gradient, const functors::PoolWindows& rows,
+                              const functors::PoolWindows& columns, const Tensor& out);
+
+  // normalisation (norm.hpp): everything dense, f32 or f64
+  /// Mean and biased variance [C] of the channels of x [..., C].
+  void (*batch_norm_statistics)(const Tensor& x, const Tensor& mean, const Tensor& var);
+  /// out = (x - mean) rstd weight + bias; `weight` and `bias` may be undefined (1 and 0)
+  void (*batch_norm)(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
+                     const Tensor& bias, const Tensor& out);
+  /// Gradients when mean and rstd are x's own; `weight` may be undefined (1), `dx` too (not
+  /// wanted).
+  void (*batch_norm_backward)(const Tensor& gradient, const Tensor& x, const Tensor& mean,
+                              const Tensor& rstd, const Tensor& weight, const Tensor& dx,
+                              const Tensor& dweight, const Tensor& dbias);
+  /// out = (x - mean) rstd for each row of x [rows, columns]; gives the statistics [rows] too.
+  void (*layer_norm)(const Tensor& x, double eps, const Tensor& out, const Tensor& mean,
+                     const Tensor& rstd);
+  void (*layer_norm_backward)(const Tensor& gradient, const Tensor& x, const Tensor& mean,
+                              const Tensor& rstd, const Tensor& out);
 
   // matrices: the last two dimensions; those before them are the batch
   /// out[.., m, n] = a[.., m, k] b[.., k, n] + bias[n] (may be undefined). a and b have out's batch

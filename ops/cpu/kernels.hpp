@@ -32,6 +32,28 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
 void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
                             const Tensor& out);
 
+// pool.cpp
+void max_pool2d(const Tensor& x, const functors::PoolWindows& rows,
+                const functors::PoolWindows& columns, const Tensor& out, const Tensor& indices);
+void max_pool2d_select(const Tensor& x, const Tensor& indices, const Tensor& out);
+void max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Tensor& out);
+void avg_pool2d(const Tensor& x, const functors::PoolWindows& rows,
+                const functors::PoolWindows& columns, const Tensor& out);
+void avg_pool2d_backward(const Tensor& gradient, const functors::PoolWindows& rows,
+                         const functors::PoolWindows& columns, const Tensor& out);
+
+// norm.cpp
+void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var);
+void batch_norm(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
+                const Tensor& bias, const Tensor& out);
+void batch_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& mean,
+                         const Tensor& rstd, const Tensor& weight, const Tensor& dx,
+                         const Tensor& dweight, const Tensor& dbias);
+void layer_norm(const Tensor& x, double eps, const Tensor& out, const Tensor& mean,
+                const Tensor& rstd);
+void layer_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& mean,
+                         const Tensor& rstd, const Tensor& out);
+
 // matmul.cpp
 void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
 

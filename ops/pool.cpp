@@ -1,0 +1,140 @@
+#include <invar/core/autograd/record.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/functors/pool.hpp>
+#include <invar/ops/kernels.hpp>
+#include <invar/ops/pool.hpp>
+#include <limits>
+
+namespace invar {
+namespace {
+
+using functors::PoolWindows;
+
+void check_image(const char* op, const Tensor& x) {
+  check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
+        "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
+  check(x.dim() == 4 && x.shape()[1] > 0 && x.shape()[2] > 0, op,
+        "expected input [N,H,W,C] with H and W at least 1, got {}", x.shape());
+}
+
+struct Windows {
+  PoolWindows rows, columns;
+};
+
+/// Checks the arguments and counts the windows.
+Windows sliding_windows(const char* op, const Tensor& x, Size2 kernel, Size2 stride, Size2 padding,
+                        bool count_include_pad) {
+  check_image(op, x);
+  check_size(op, "kernel", kernel, 1);
+  check_size(op, "stride", stride, 1);
+  check_size(op, "padding", padding, 0);
+  check(padding.height <= kernel.height / 2 && padding.width <= kernel.width / 2, op,
+        "expected padding of at most half of the kernel {}x{}, got {}x{}", kernel.height,
+        kernel.width, padding.height, padding.width);
+  const auto along = [&](std::int64_t size, std::int64_t kernel, std::int64_t stride,
+                         std::int64_t padding) -> PoolWindows {
+    return {.size = size,
+            .count = window_count(size, kernel, stride, padding, 1),
+            .kernel = kernel,
+            .stride = stride,
+            .padding = padding,
+            .count_include_pad = count_include_pad};
+  };
+  const Windows windows{along(x.shape()[1], kernel.height, stride.height, padding.height),
+                        along(x.shape()[2], kernel.width, stride.width, padding.width)};
+  check(windows.rows.count > 0 && windows.columns.count > 0, op,
+        "expected an image of at least {}x{} (padding included), got {}: use a smaller kernel",
+        kernel.height, kernel.width, x.shape());
+  return windows;
+}
+
+// --- maxima: `indices` [N, P, Q, C] (i32) names the winners by row * W + column
+
+Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Dims& shape);
+
+/// y[n, p, q, c] = x[n, indices[n, p, q, c], c]
+// dy = the same selection of dx
+Tensor max_pool2d_select(const Tensor& input, const Tensor& indices) {
+  const Tensor x = contiguous(input);
+  Tensor out = empty(indices.shape(), x.options());
+  kernel(&Kernels::max_pool2d_select, x.device(), "max_pool2d_select")(x, indices, out);
+  return record("max_pool2d_select", {x}, out,
+                [indices, shape = x.shape()](const Tensor& g) -> Tensors {
+                  return {max_pool2d_backward(g, indices, shape)};
+                });
+}
+
+/// x'[n, k, c] = sum of g[n, p, q, c] over all p, q with indices[n, p, q, c] = k: the transposed
+/// map.
+Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Dims& shape) {
+  const Tensor g = contiguous(gradient);
+  Tensor out = empty(shape, g.options());
+  kernel(&Kernels::max_pool2d_backward, g.device(), "max_pool2d_backward")(g, indices, out);
+  return record("max_pool2d_backward", {g}, out,
+                [indices](const Tensor& c) -> Tensors { return {max_pool2d_select(c, indices)}; });
+}
+
+// --- averages: linear maps of x, given by the windows of rows and of columns
+
+Tensor avg_pool2d_backward(const Tensor& gradient, const PoolWindows& rows,
+                           const PoolWindows& columns);
+
+// dy = the same averages of dx
+Tensor average(const char* op, const Tensor& input, const PoolWindows& rows,
+               const PoolWindows& columns) {
+  const Tensor x = contiguous(input);
+  Tensor out = empty({x.shape()[0], rows.count, columns.count, x.shape()[3]}, x.options());
+  kernel(&Kernels::avg_pool2d, x.device(), op)(x, rows, columns, out);
+  return record(op, {x}, out, [rows, columns](const Tensor& g) -> Tensors {
+    return {avg_pool2d_backward(g, rows, columns)};
+  });
+}
+
+/// Every element of g, divided, added to all of its window: the transposed map.
+Tensor avg_pool2d_backward(const Tensor& gradient, const PoolWindows& rows,
+                           const PoolWindows& columns) {
+  const Tensor g = contiguous(gradient);
+  Tensor out = empty({g.shape()[0], rows.size, columns.size, g.shape()[3]}, g.options());
+  kernel(&Kernels::avg_pool2d_backward, g.device(), "avg_pool2d_backward")(g, rows, columns, out);
+  return record("avg_pool2d_backward", {g}, out, [rows, columns](const Tensor& c) -> Tensors {
+    return {average("avg_pool2d", c, rows, columns)};
+  });
+}
+
+}  // namespace
+
+// dy[w] = dx[winner of w]
+Tensor max_pool2d(const Tensor& input, Size2 kernel_size, std::optional<Size2> stride,
+                  Size2 padding) {
+  const Windows windows = sliding_windows("max_pool2d", input, kernel_size,
+                                          stride.value_or(kernel_size), padding, false);
+  const Dims& s = input.shape();
+  check(s[1] * s[2] <= std::numeric_limits<std::int32_t>::max(), "max_pool2d",
+        "expected an image of fewer than 2^31 pixels, got {}", s);
+  const Tensor x = contiguous(input);
+  const Dims shape{s[0], windows.rows.count, windows.columns.count, s[3]};
+  Tensor out = empty(shape, x.options());
+  const Tensor indices = empty(shape, {.dtype = DType::i32, .device = x.device()});
+  kernel(&Kernels::max_pool2d, x.device(), "max_pool2d")(x, windows.rows, windows.columns, out,
+                                                         indices);
+  return record("max_pool2d", {x}, out, [indices, s](const Tensor& g) -> Tensors {
+    return {max_pool2d_backward(g, indices, s)};
+  });
+}
+
+Tensor avg_pool2d(const Tensor& x, Size2 kernel_size, std::optional<Size2> stride, Size2 padding,
+                  bool count_include_pad) {
+  const Windows windows = sliding_windows("avg_pool2d", x, kernel_size,
+                                          stride.value_or(kernel_size), padding, count_include_pad);
+  return average("avg_pool2d", x, windows.rows, windows.columns);
+}
+
+Tensor adaptive_avg_pool2d(const Tensor& x, Size2 output) {
+  check_image("adaptive_avg_pool2d", x);
+  check_size("adaptive_avg_pool2d", "output", output, 1);
+  return average("adaptive_avg_pool2d", x,
+                 {.size = x.shape()[1], .count = output.height, .adaptive = true},
+                 {.size = x.shape()[2], .count = output.width, .adaptive = true});
+}
+
+}  // namespace invar
