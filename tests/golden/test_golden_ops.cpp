@@ -8,6 +8,8 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
+#include <invar/ops/norm.hpp>
+#include <invar/ops/pool.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <limits>
@@ -31,6 +33,14 @@ Case conv(const Conv2dOptions& options = {}) {
   return [options](Inputs in) -> Tensors { return {conv2d(in["x"], in["w"], in["b"], options)}; };
 }
 
+/// The output and the running statistics afterwards.
+Case normalise(const BatchNormOptions& options = {}) {
+  return [options](Inputs in) -> Tensors {
+    const Tensor y = batch_norm(in["x"], in["mean"], in["var"], in["weight"], in["bias"], options);
+    return {y, in["mean"], in["var"]};
+  };
+}
+
 /// Symmetric and positive definite.
 Tensor spd(const Tensor& a) {
   return matmul(a, transpose(a)) + eye(a.size(-1), -1, {.dtype = DType::f64});
@@ -48,6 +58,18 @@ const std::map<std::string, Case> kCases = {
     {"conv2d/groups", conv({.padding = 1, .groups = 2})},
     {"conv2d/depthwise", conv({.padding = 1, .groups = 4})},
     {"conv2d/all", conv({.stride = {2, 3}, .padding = {2, 1}, .dilation = {2, 1}, .groups = 2})},
+    // --- normalisation
+    {"batch_norm/train", normalise()},
+    {"batch_norm/train_2d", normalise({.momentum = 0.3, .eps = 1e-3})},
+    {"batch_norm/train_plain", normalise()},
+    {"batch_norm/eval", normalise({.training = false})},
+    {"layer_norm/last",
+     [](Inputs in) -> Tensors { return {layer_norm(in["x"], {6}, in["w"], in["b"])}; }},
+    {"layer_norm/two",
+     [](Inputs in) -> Tensors {
+       return {layer_norm(in["x"], {4, 6}, in["w"], in["b"], 1e-3)};
+     }},
+    {"layer_norm/plain", [](Inputs in) -> Tensors { return {layer_norm(in["x"], {6})}; }},
     // --- activations and other elementwise functions
     {"gelu/exact", [](Inputs in) -> Tensors { return {gelu(in["x"])}; }},
     {"gelu/tanh", [](Inputs in) -> Tensors { return {gelu(in["x"], GeluApproximation::tanh)}; }},
@@ -136,6 +158,20 @@ const std::map<std::string, Case> kCases = {
     {"diag/build", [](Inputs in) -> Tensors { return {diag(in["x"])}; }},
     {"tril", [](Inputs in) -> Tensors { return {tril(in["x"], -1)}; }},
     {"triu", [](Inputs in) -> Tensors { return {triu(in["x"], 1)}; }},
+    // --- pooling
+    {"max_pool2d/stem", [](Inputs in) -> Tensors { return {max_pool2d(in["x"], 3, 2, 1)}; }},
+    {"max_pool2d/ties", [](Inputs in) -> Tensors { return {max_pool2d(in["x"], 3, 2, 1)}; }},
+    {"max_pool2d/plain", [](Inputs in) -> Tensors { return {max_pool2d(in["x"], 2)}; }},
+    {"avg_pool2d/padding_counted",
+     [](Inputs in) -> Tensors { return {avg_pool2d(in["x"], 3, 2, 1)}; }},
+    {"avg_pool2d/padding_not_counted",
+     [](Inputs in) -> Tensors { return {avg_pool2d(in["x"], 3, 2, 1, false)}; }},
+    {"adaptive_avg_pool2d/odd",
+     [](Inputs in) -> Tensors {
+       return {adaptive_avg_pool2d(in["x"], {3, 4})};
+     }},
+    {"adaptive_avg_pool2d/one",
+     [](Inputs in) -> Tensors { return {adaptive_avg_pool2d(in["x"], 1)}; }},
 };
 
 void run(const std::string& name, const Case& function, const json& golden_case) {
