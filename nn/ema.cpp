@@ -1,5 +1,6 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/ema.hpp>
+#include <invar/nn/modules.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/optimizer.hpp>
 
@@ -21,6 +22,33 @@ void for_pairs(const std::vector<NamedTensor>& averages, const std::vector<Named
   }
 }
 
+/// Batch-norms that average over all batches, in train mode, for the duration of a scope.
+class AveragingBatchNorms {
+ public:
+  explicit AveragingBatchNorms(Module& model) {
+    for (const auto& [name, module] : model.named_modules()) {
+      modes_.emplace_back(module, module->is_training());
+      auto* norm = dynamic_cast<BatchNorm*>(module);
+      if (!norm || !norm->running_mean.defined()) continue;
+      momenta_.emplace_back(norm, norm->momentum);
+      norm->reset_running_stats();
+      norm->momentum = std::nullopt;
+    }
+    model.train();
+  }
+  ~AveragingBatchNorms() {
+    for (auto& [norm, momentum] : momenta_) norm->momentum = momentum;
+    // Children after their parents, so each ends with its own mode.
+    for (auto& [module, training] : modes_) module->train(training);
+  }
+  AveragingBatchNorms(const AveragingBatchNorms&) = delete;
+  AveragingBatchNorms& operator=(const AveragingBatchNorms&) = delete;
+
+ private:
+  std::vector<std::pair<BatchNorm*, std::optional<double>>> momenta_;
+  std::vector<std::pair<Module*, bool>> modes_;
+};
+
 }  // namespace
 
 void ema_update_(Module& average, const Module& model, double decay) {
@@ -29,6 +57,12 @@ void ema_update_(Module& average, const Module& model, double decay) {
             [decay](const Tensor& a, const Tensor& p) { lerp_(a, p, 1 - decay); });
   for_pairs(average.named_buffers(), model.named_buffers(),
             [](const Tensor& a, const Tensor& b) { copy_(a, b); });
+}
+
+void update_bn(Module& model, const std::function<Tensor()>& next_batch) {
+  NoGrad guard;
+  AveragingBatchNorms averaging(model);
+  for (Tensor batch = next_batch(); batch.defined(); batch = next_batch()) model(batch);
 }
 
 }  // namespace invar::nn

@@ -1,0 +1,215 @@
+#include <charconv>
+#include <cmath>
+#include <invar/core/json_reader.hpp>
+#include <invar/nn/checkpoint.hpp>
+
+namespace invar::nn {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kKey = "invar.checkpoint";
+constexpr int kVersion = 1;
+constexpr std::string_view kEma = "ema/", kOptimizer = "optimizer/";
+
+void add_with_prefix(StateDict& all, std::string_view prefix, const StateDict& part) {
+  for (const auto& [name, tensor] : part) all.emplace(std::string(prefix) + name, tensor);
+}
+
+/// The JSON that says what the file is.
+Json description(const CheckpointParts& parts, const Progress& progress) {
+  Json about = {{"version", kVersion}, {"step", progress.step}, {"epoch", progress.epoch}};
+  // JSON has no NaN; a score that is none is not stored.
+  if (progress.score && std::isfinite(*progress.score)) about["score"] = *progress.score;
+  if (parts.generator) {
+    const GeneratorState state = parts.generator->state();
+    about["generator"] = {{"seed", state.seed}, {"offset", state.offset}};
+  }
+  return about;
+}
+
+/// What a file says about itself, checked.
+struct About {
+  Progress progress;
+  std::optional<GeneratorState> generator;
+  std::optional<OptimizerState> optimizer;  ///< without its tensors
+};
+
+About read_about(const SafetensorsFile& file) {
+  const std::string path = file.path().string();
+  const auto found = file.metadata().find(kKey);
+  check(found != file.metadata().end(), "checkpoint",
+        "expected a checkpoint, got '{}' without \"{}\" in its metadata: weights alone are loaded "
+        "with load_state_dict",
+        path, kKey);
+  const Json about = Json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+  const std::string where = fmt::format("checkpoint '{}'", path);
+  JsonReader reader(about, where);
+  const auto version = reader.require<int>("version");
+  check(version == kVersion, "checkpoint", "expected version {} in '{}', got {}", kVersion, path,
+        version);
+  About out;
+  out.progress.step = reader.require<std::int64_t>("step");
+  out.progress.epoch = reader.require<std::int64_t>("epoch");
+  if (reader.has("score")) out.progress.score = reader.require<double>("score");
+  if (reader.has("generator")) {
+    const Json json = reader.require<Json>("generator");
+    JsonReader generator(json, where);
+    out.generator = GeneratorState{generator.require<std::uint64_t>("seed"),
+                                   generator.require<std::uint64_t>("offset")};
+  }
+  if (reader.has("optimizer")) {
+    const Json json = reader.require<Json>("optimizer");
+    JsonReader optimizer(json, where);
+    out.optimizer.emplace();
+    out.optimizer->kind = optimizer.require<std::string>("kind");
+    const Json numbers = optimizer.require<Json>("numbers");
+    check(numbers.is_object(), where, "expected the optimiser's numbers as an object, got {}",
+          numbers.type_name());
+    JsonReader values(numbers, where);
+    for (const auto& [name, value] : numbers.items()) {
+      out.optimizer->numbers[name] = values.require<double>(name);
+    }
+  }
+  out.progress.metadata = file.metadata();
+  out.progress.metadata.erase(kKey);
+  return out;
+}
+
+/// The tensors of one section of a file, without the section's prefix; the model's is "".
+StateDict read_section(const SafetensorsFile& file, std::string_view prefix) {
+  StateDict state;
+  for (const std::string& name : file.names()) {
+    const bool belongs =
+        prefix.empty() ? name.find('/') == std::string::npos : name.starts_with(prefix);
+    if (belongs) state.emplace(name.substr(prefix.size()), file.read(name));
+  }
+  return state;
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& path, const CheckpointParts& parts, const Progress& progress) {
+  check(!progress.metadata.contains(kKey), "save_checkpoint",
+        "expected metadata without the key \"{}\", which the checkpoint uses itself", kKey);
+  StateDict tensors;
+  Json about = description(parts, progress);
+  if (parts.model) add_with_prefix(tensors, "", parts.model->state_dict());
+  if (parts.ema) add_with_prefix(tensors, kEma, parts.ema->state_dict());
+  if (parts.optimizer) {
+    const OptimizerState state = parts.optimizer->state_dict();
+    add_with_prefix(tensors, kOptimizer, state.tensors);
+    about["optimizer"] = {{"kind", state.kind}, {"numbers", state.numbers}};
+  }
+  Metadata metadata = progress.metadata;
+  metadata[kKey] = about.dump();
+  write_safetensors(path, tensors, metadata);
+}
+
+Progress load_checkpoint(const fs::path& path, const CheckpointParts& parts) {
+  const SafetensorsFile file(path);
+  About about = read_about(file);
+  StateDict model, ema;
+  if (parts.model) model = read_section(file, "");
+  if (parts.ema) ema = read_section(file, kEma);
+  check(!parts.generator || about.generator, "load_checkpoint",
+        "expected the state of a generator in '{}', got none", path.string());
+  check(!parts.optimizer || about.optimizer, "load_checkpoint",
+        "expected the state of an optimiser in '{}', got none", path.string());
+  if (parts.optimizer) about.optimizer->tensors = read_section(file, kOptimizer);
+
+  // Everything is checked before anything is changed.
+  if (parts.model) parts.model->check_state_dict(model);
+  if (parts.ema) parts.ema->check_state_dict(ema);
+  if (parts.optimizer) parts.optimizer->check_state_dict(*about.optimizer);
+
+  if (parts.model) parts.model->load_state_dict(model);
+  if (parts.ema) parts.ema->load_state_dict(ema);
+  if (parts.optimizer) parts.optimizer->load_state_dict(*about.optimizer);
+  if (parts.generator) parts.generator->set_state(*about.generator);
+  return about.progress;
+}
+
+Progress read_progress(const fs::path& path) { return read_about(SafetensorsFile(path)).progress; }
+
+StateDict read_model(const fs::path& path, bool ema) {
+  const SafetensorsFile file(path);
+  StateDict state = read_section(file, ema ? kEma : std::string_view());
+  check(!state.empty(), "read_model", "expected {} in '{}', got none",
+        ema ? "an averaged model (tensors named \"ema/...\")" : "a model", path.string());
+  return state;
+}
+
+// --- a folder of checkpoints -------------------------------------------------------------------
+
+namespace {
+
+constexpr std::string_view kStep = "step-", kSuffix = ".safetensors";
+constexpr const char* kBest = "best.safetensors";
+
+/// 12000 of "step-000012000.safetensors"; nullopt for any other name.
+std::optional<std::int64_t> step_of(std::string_view name) {
+  if (!name.starts_with(kStep) || !name.ends_with(kSuffix)) return std::nullopt;
+  name.remove_prefix(kStep.size());
+  name.remove_suffix(kSuffix.size());
+  std::int64_t step = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
+  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  return step;
+}
+
+}  // namespace
+
+CheckpointFolder::CheckpointFolder(fs::path folder, int keep_last)
+    : folder_(std::move(folder)), keep_last_(keep_last) {
+  check(keep_last >= 1, "CheckpointFolder", "expected to keep at least one checkpoint, got {}",
+        keep_last);
+}
+
+std::map<std::int64_t, fs::path> CheckpointFolder::steps() const {
+  std::map<std::int64_t, fs::path> found;
+  std::error_code no_folder;
+  for (const auto& entry : fs::directory_iterator(folder_, no_folder)) {
+    if (const auto step = step_of(entry.path().filename().string())) found[*step] = entry.path();
+  }
+  return found;
+}
+
+std::optional<fs::path> CheckpointFolder::latest() const {
+  const auto all = steps();
+  if (all.empty()) return std::nullopt;
+  return all.rbegin()->second;
+}
+
+std::optional<fs::path> CheckpointFolder::best() const {
+  const fs::path path = folder_ / kBest;
+  if (!fs::exists(path)) return std::nullopt;
+  return path;
+}
+
+void CheckpointFolder::save(const CheckpointParts& parts, const Progress& progress) const {
+  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, progress.step, kSuffix), parts,
+                  progress);
+  if (progress.score) {
+    const auto old = best();
+    const std::optional<double> record = old ? read_progress(*old).score : std::nullopt;
+    if (!record || *progress.score > *record) save_checkpoint(folder_ / kBest, parts, progress);
+  }
+
+  std::error_code ignored;  // what cannot be removed now is removed next time
+  // Later steps than this one are not ours to judge: somebody went back to an earlier checkpoint.
+  auto kept = steps();
+  kept.erase(kept.upper_bound(progress.step), kept.end());
+  while (kept.size() > static_cast<std::size_t>(keep_last_)) {
+    fs::remove(kept.begin()->second, ignored);
+    kept.erase(kept.begin());
+  }
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    const auto mark = name.find(std::string(kSuffix) + ".tmp-");
+    if (mark == std::string::npos) continue;
+    const std::string target = name.substr(0, mark + kSuffix.size());
+    if (target == kBest || step_of(target)) fs::remove(entry.path(), ignored);
+  }
+}
+
+}  // namespace invar::nn
