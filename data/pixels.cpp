@@ -33,8 +33,8 @@ struct Taps {
   std::vector<float> weights;  // [taps][outputs]: computed for all outputs at once
   int outputs = 0;
 
-  const float* weight(int output, int tap) const {
-    return &weights[index(tap) * index(outputs) + index(output)];
+  float weight(int output, int tap) const {
+    return weights[index(tap) * index(outputs) + index(output)];
   }
 };
 
@@ -90,26 +90,40 @@ void compute_taps(Taps& taps, int inputs, int outputs, Interpolation interpolati
   }
 }
 
-/// out = clamp(sum of count rows, each times its weight); rows are `stride` apart.
-void combine_rows(float* __restrict out, const float* rows, std::ptrdiff_t stride, int count,
-                  const float* weight, std::ptrdiff_t weight_stride, int n) {
+/// out = finish(sum over k < count of weight(k) times row(k)), rows of n floats.
+template <class Row, class Weight, class Finish>
+void combine_rows(float* __restrict out, int n, int count, Row row, Weight weight, Finish finish) {
   // Four rows at a time: bicubic enlargement has exactly four. Missing ones count 0 times.
-  for (int done = 0; done < count; done += 4, rows += 4 * stride, weight += 4 * weight_stride) {
-    const int left = count - done;
-    const auto row = [&](int k) { return rows + (k < left ? k : 0) * stride; };
-    const auto w = [&](int k) { return k < left ? weight[k * weight_stride] : 0.0f; };
-    const float* __restrict a = row(0), * __restrict b = row(1), * __restrict c = row(2), * __restrict d = row(3);
-    const float wa = w(0), wb = w(1), wc = w(2), wd = w(3);
-    if (count <= 4) {
-      for (int i = 0; i < n; ++i) {
-        out[i] = clamp01(wa * a[i] + wb * b[i] + (wc * c[i] + wd * d[i]));
-      }
+  for (int done = 0; done < count; done += 4) {
+    const auto w = [&](int k) { return k < count ? weight(k) : 0.0f; };
+    const auto in = [&](int k) { return row(k < count ? k : done); };
+    const float* __restrict a = in(done);
+    const float* __restrict b = in(done + 1);
+    const float* __restrict c = in(done + 2);
+    const float* __restrict d = in(done + 3);
+    const float wa = w(done), wb = w(done + 1), wc = w(done + 2), wd = w(done + 3);
+    const auto sum = [&](int i) { return wa * a[i] + wb * b[i] + (wc * c[i] + wd * d[i]); };
+    if (count <= 4) {  // one pass
+      for (int i = 0; i < n; ++i) out[i] = finish(sum(i));
       return;
     }
-    if (done == 0) std::fill_n(out, n, 0.0f);
-    for (int i = 0; i < n; ++i) out[i] += wa * a[i] + wb * b[i] + (wc * c[i] + wd * d[i]);
+    if (done == 0) {
+      for (int i = 0; i < n; ++i) out[i] = sum(i);
+    } else {
+      for (int i = 0; i < n; ++i) out[i] += sum(i);
+    }
   }
-  for (int i = 0; i < n; ++i) out[i] = clamp01(out[i]);
+  for (int i = 0; i < n; ++i) out[i] = finish(out[i]);
+}
+
+/// Output `output` of `taps`, clamped; rows are `stride` apart.
+void combine_taps(float* out, int n, const Taps& taps, int output, const float* rows,
+                  std::ptrdiff_t stride) {
+  const int begin = std::max(taps.first[index(output)], 0);
+  const int dropped = begin - taps.first[index(output)];
+  combine_rows(
+      out, n, taps.count[index(output)], [&](int k) { return rows + (begin + k) * stride; },
+      [&](int k) { return taps.weight(output, dropped + k); }, clamp01);
 }
 
 /// out[x][y] = in[y][x], four by four in vector registers (the compilers do not find this
@@ -255,9 +269,7 @@ void resized_crop(Canvas& canvas, const Box& box, int height, int width,
   }
   float* const narrowed = canvas.scratch(1, static_cast<std::size_t>(column * width)).data();
   for (int x = 0; x < width; ++x) {
-    const int begin = std::max(across.first[index(x)], 0);
-    combine_rows(narrowed + x * column, columns + begin * column, column, across.count[index(x)],
-                 across.weight(x, begin - across.first[index(x)]), width, static_cast<int>(column));
+    combine_taps(narrowed + x * column, static_cast<int>(column), across, x, columns, column);
   }
 
   // Down: one plane at a time, rows as rows again.
@@ -265,11 +277,7 @@ void resized_crop(Canvas& canvas, const Box& box, int height, int width,
   float* out = canvas.spare(shape).data();
   for (int c = 0; c < channels; ++c) {
     transpose(width, box.height, narrowed + std::ptrdiff_t{c} * box.height, column, rows, width);
-    for (int y = 0; y < height; ++y, out += width) {
-      const int begin = std::max(down.first[index(y)], 0);
-      combine_rows(out, rows + std::ptrdiff_t{begin} * width, width, down.count[index(y)],
-                   down.weight(y, begin - down.first[index(y)]), height, width);
-    }
+    for (int y = 0; y < height; ++y, out += width) combine_taps(out, width, down, y, rows, width);
   }
   canvas.adopt(shape);
 }
@@ -427,29 +435,24 @@ void gaussian_blur(Canvas& canvas, int kernel_size, float sigma) {
   for (float& weight : kernel) weight /= total;
 
   const auto mirror = [](int i, int n) { return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i; };
+  const auto weight = [&](int k) { return kernel[index(k)]; };
+  const auto same = [](float x) { return x; };
   float* const padded = canvas.scratch(0, index(width + 2 * half)).data();
-  float* __restrict row = padded + half;
+  float* const row = padded + half;
   float* out = canvas.spare(shape).data();
   for (int c = 0; c < shape.channels; ++c) {
     const float* const in = canvas.plane(c).data();
     for (int y = 0; y < height; ++y, out += width) {
-      std::fill_n(row, width, 0.0f);
-      for (int k = -half; k <= half; ++k) {
-        const float weight = kernel[index(k + half)];
-        const float* __restrict from = in + std::ptrdiff_t{mirror(y + k, height)} * width;
-        for (int x = 0; x < width; ++x) row[x] += weight * from[x];
-      }
+      const auto above = [&](int k) {
+        return in + std::ptrdiff_t{mirror(y + k - half, height)} * width;
+      };
+      combine_rows(row, width, kernel_size, above, weight, same);
       for (int x = 1; x <= half; ++x) {
         row[-x] = row[x];
         row[width - 1 + x] = row[width - 1 - x];
       }
-      std::fill_n(out, width, 0.0f);
-      for (int k = -half; k <= half; ++k) {
-        const float weight = kernel[index(k + half)];
-        const float* __restrict from = row + k;
-        float* __restrict to = out;
-        for (int x = 0; x < width; ++x) to[x] += weight * from[x];
-      }
+      combine_rows(
+          out, width, kernel_size, [&](int k) { return padded + k; }, weight, same);
     }
   }
   canvas.adopt(shape);
