@@ -59,6 +59,10 @@ enum class BinaryOp { add, sub, mul, div, pow, maximum, minimum, relu_backward }
 /// Two inputs of one dtype, a boolean output; functors/binary.hpp.
 enum class CompareOp { eq, ne, lt, le, gt, ge };
 
+/// Many values to one; functors/reduce.hpp. `any` and `all` take booleans; logsumexp, the norms and
+/// var reals; the rest f32, f64 or i64. var: params[0] is the correction.
+enum class ReduceOp { sum, prod, max, min, any, all, logsumexp, norm1, norm2, norm_inf, var };
+
 enum class RandomOp { uniform, normal, bernoulli, integer };
 
 /// Up to two numbers that a functor takes beside its operands (a slope, two bounds).
@@ -88,9 +92,23 @@ struct Kernels {
   void (*random)(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
                  const Tensor& out);
 
-  // reduction: out has x's shape with each reduced dimension of size 1
-  void (*sum)(const Tensor& x, const Tensor& out);
+  // reduction: out is dense and has x's shape with each reduced dimension of size 1
+  void (*reduce)(ReduceOp op, Params params, const Tensor& x, const Tensor& out);
   bool (*all_finite)(const Tensor& x);
+
+  // along one dimension of reals or integers; outputs are dense, indices i64
+  /// op is max or min; values and indices have size 1 in `dim`. The first of equal values wins, a
+  /// NaN before everything.
+  void (*arg_reduce)(ReduceOp op, const Tensor& x, int dim, const Tensor& values,
+                     const Tensor& indices);
+  /// The first values.size(dim) of the sorted order. Equal values keep their order; a NaN is larger
+  /// than every number.
+  void (*sort)(const Tensor& x, int dim, bool descending, const Tensor& values,
+               const Tensor& indices);
+  /// Running sums from the first element on, or (reverse) from the last.
+  void (*cumsum)(const Tensor& x, int dim, bool reverse, const Tensor& out);
+  /// e^(x - m) / sum e^(x - m), m the maximum, or its logarithm. Reals.
+  void (*softmax)(const Tensor& x, int dim, bool log, const Tensor& out);
 
   // convolution (conv.hpp): everything dense; any operand may be empty, `bias` undefined
   void (*conv2d)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,

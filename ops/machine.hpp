@@ -1,6 +1,6 @@
 #pragma once
-// What results may depend on beside seed and configuration; see docs/determinism.md. Checkpoints and
-// run directories record it.
+// What results may depend on beside seed and configuration; see docs/determinism.md. Checkpoints
+// and run directories record it.
 #include <string>
 
 namespace invar {

@@ -1,56 +1,71 @@
+#include <cmath>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <limits>
 
 namespace invar {
 namespace {
 
-/// x's shape with size 1 in every reduced dimension.
-Dims reduced_shape(const char* op, const Dims& shape, const Dims& dims) {
-  if (dims.empty()) return Dims::filled(shape.size(), 1);
-  Dims out = shape;
-  std::array<bool, kMaxDims> seen{};
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// The shapes of a reduction: x [2, 3, 4] over {1} has kept [2, 1, 4], and result [2, 4] unless
+/// keepdim. `count` values become one.
+struct Reduction {
+  Dims from, kept, result;
+  double count;
+};
+
+Reduction plan(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
+  std::array<bool, kMaxDims> reduced{};
   for (std::int64_t dim : dims) {
-    const int d = wrap_dim(static_cast<int>(dim), shape.size(), op);
-    check(!seen[static_cast<std::size_t>(d)], op, "expected each dimension once, got {}", dims);
-    seen[static_cast<std::size_t>(d)] = true;
-    if (!shape.empty()) out[d] = 1;
+    const auto d = static_cast<std::size_t>(wrap_dim(static_cast<int>(dim), x.dim(), op));
+    check(!reduced[d], op, "expected each dimension once, got {}", dims);
+    reduced[d] = true;
   }
-  return out;
+  Reduction r{x.shape(), x.shape(), {}, 1};
+  for (int d = 0; d < x.dim(); ++d) {
+    const bool is_reduced = dims.empty() || reduced[static_cast<std::size_t>(d)];
+    if (is_reduced) {
+      r.count *= static_cast<double>(x.shape()[d]);
+      r.kept[d] = 1;
+    }
+    if (!is_reduced || keepdim) r.result.push_back(r.kept[d]);
+  }
+  return r;
 }
 
-/// `kept` without the reduced dimensions.
-Dims squeezed_shape(const Dims& shape, const Dims& dims) {
-  if (dims.empty()) return {};
-  std::array<bool, kMaxDims> drop{};
-  for (std::int64_t dim : dims) {
-    drop[static_cast<std::size_t>(dim < 0 ? dim + shape.size() : dim)] = true;
-  }
-  Dims out;
-  for (int i = 0; i < shape.size(); ++i) {
-    if (!drop[static_cast<std::size_t>(i)]) out.push_back(shape[i]);
-  }
-  return out;
+Tensor reduced(ReduceOp op, const char* name, const Tensor& x, const Reduction& r, DType dtype,
+               Params params = {}) {
+  Tensor out = empty(r.kept, {.dtype = dtype, .device = x.device()});
+  kernel(&Kernels::reduce, x.device(), name)(op, params, x, out);
+  return alias(out, r.result, contiguous_strides(r.result), 0);
 }
+
+Tensor reduced(ReduceOp op, const char* name, const Tensor& x, const Reduction& r) {
+  return reduced(op, name, x, r, x.dtype());
+}
+
+void check_real(const char* op, const Tensor& x) {
+  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
+        x.dtype());
+}
+
+/// Integers and booleans are summed in i64.
+Tensor summable(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::i64); }
 
 }  // namespace
 
 // d sum = the sum of d: g goes to every element
 Tensor sum(const Tensor& input, const Dims& dims, bool keepdim) {
-  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::i64);
-  const Dims kept = reduced_shape("sum", x.shape(), dims);
-  Tensor out = empty(kept, x.options());
-  kernel(&Kernels::sum, x.device(), "sum")(x, out);
-  if (!keepdim) {
-    const Dims shape = squeezed_shape(x.shape(), dims);
-    out = alias(out, shape, contiguous_strides(shape), 0);
-  }
-  return record("sum", {x}, out, [kept, from = x.shape()](const Tensor& g) -> Tensors {
-    return {expand(reshape(g, kept), from)};
-  });
+  const Tensor x = summable(input);
+  const Reduction r = plan("sum", x, dims, keepdim);
+  return record("sum", {x}, reduced(ReduceOp::sum, "sum", x, r),
+                [r](const Tensor& g) -> Tensors { return {expand(reshape(g, r.kept), r.from)}; });
 }
 
 Tensor sum_to(const Tensor& x, const Dims& shape) {
@@ -64,12 +79,213 @@ Tensor sum_to(const Tensor& x, const Dims& shape) {
 }
 
 Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
-  check(is_floating(x.dtype()), "mean", "expected a floating dtype, got {}: convert it with to()",
-        x.dtype());
-  const double n =
-      static_cast<double>(x.numel()) / static_cast<double>(std::max<std::int64_t>(
-                                           numel_of(reduced_shape("mean", x.shape(), dims)), 1));
-  return sum(x, dims, keepdim) / n;
+  check_real("mean", x);
+  return sum(x, dims, keepdim) / plan("mean", x, dims, keepdim).count;
+}
+
+// d var = 2 / (n - c) sum (x - mean) dx: the mean's own part cancels, because sum (x - mean) = 0
+Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+  check_real("var", x);
+  const Reduction r = plan("var", x, dims, keepdim);
+  return record("var", {x}, reduced(ReduceOp::var, "var", x, r, x.dtype(), {correction}),
+                [x = SavedTensor(x), r, dims,
+                 divisor = std::max(r.count - correction, 0.0)](const Tensor& g) -> Tensors {
+                  const Tensor v = x.get();
+                  return {(v - mean(v, dims, true)) * (reshape(g, r.kept) * (2 / divisor))};
+                });
+}
+
+// d std = d var / (2 std)
+Tensor std(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+  check_real("std", x);
+  const Reduction r = plan("std", x, dims, keepdim);
+  Tensor y = sqrt(reduced(ReduceOp::var, "std", x, r, x.dtype(), {correction}));
+  return record("std", {x}, y,
+                [x = SavedTensor(x), y = SavedTensor::output(y), r, dims,
+                 divisor = std::max(r.count - correction, 0.0)](const Tensor& g) -> Tensors {
+                  const Tensor v = x.get(), s = y.get(), varies = ne(s, 0);
+                  const Tensor slope = where(varies, g / (where(varies, s, 1) * divisor), 0);
+                  return {(v - mean(v, dims, true)) * reshape(slope, r.kept)};
+                });
+}
+
+namespace {
+
+// The gradient goes to the elements that equal the result; ties share it.
+Tensor extreme(ReduceOp op, const char* name, const Tensor& input, const Dims& dims, bool keepdim) {
+  const Tensor x = summable(input);  // the kernel knows i64 only
+  const Reduction r = plan(name, x, dims, keepdim);
+  check(r.count > 0 || numel_of(r.result) == 0, name,
+        "expected at least one value to choose from, got shape {} over dimensions {}", x.shape(),
+        dims);
+  Tensor y = reduced(op, name, x, r);
+  if (!is_floating(input.dtype())) return to(y, input.dtype());
+  return record(
+      name, {x}, y,
+      [x = SavedTensor(x), y = SavedTensor::output(y), r, dims](const Tensor& g) -> Tensors {
+        const Tensor wins = eq(x.get(), reshape(y.get(), r.kept));
+        const Tensor winners = to(sum(wins, dims, true), g.dtype());
+        return {where(wins, reshape(g, r.kept) / winners, 0)};
+      });
+}
+
+Tensor truth(ReduceOp op, const char* name, const Tensor& x, const Dims& dims, bool keepdim) {
+  const Tensor b = to(x, DType::boolean);
+  return reduced(op, name, b, plan(name, b, dims, keepdim));
+}
+
+}  // namespace
+
+Tensor amax(const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme(ReduceOp::max, "amax", x, dims, keepdim);
+}
+Tensor amin(const Tensor& x, const Dims& dims, bool keepdim) {
+  return extreme(ReduceOp::min, "amin", x, dims, keepdim);
+}
+Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
+  return truth(ReduceOp::any, "any", x, dims, keepdim);
+}
+Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
+  return truth(ReduceOp::all, "all", x, dims, keepdim);
+}
+
+// d log(sum e^x) = sum e^(x - y) dx
+Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
+  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const Reduction r = plan("logsumexp", x, dims, keepdim);
+  Tensor y = reduced(ReduceOp::logsumexp, "logsumexp", x, r);
+  return record("logsumexp", {x}, y,
+                [x = SavedTensor(x), y = SavedTensor::output(y), r](const Tensor& g) -> Tensors {
+                  // Where all are -inf: e^(-inf - 0) = 0, not e^(-inf + inf).
+                  const Tensor total = y.get();
+                  const Tensor shift = where(ne(total, -kInfinity), total, 0);
+                  return {exp(x.get() - reshape(shift, r.kept)) * reshape(g, r.kept)};
+                });
+}
+
+// p = 1: d|x|_1 = sum sign(x) dx.  p = 2: d|x|_2 = sum x / |x|_2 dx.
+// p = inf: sign(x) dx of the largest |x|, shared among equals.
+Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
+  check_real("norm", x);
+  check(p == 1 || p == 2 || p == kInfinity, "norm", "expected p = 1, 2 or infinity, got {}", p);
+  const Reduction r = plan("norm", x, dims, keepdim);
+  const ReduceOp op = p == 1 ? ReduceOp::norm1 : p == 2 ? ReduceOp::norm2 : ReduceOp::norm_inf;
+  Tensor y = reduced(op, "norm", x, r);
+  return record("norm", {x}, y,
+                [x = SavedTensor(x), y = SavedTensor::output(y), p, r,
+                 dims](const Tensor& gradient) -> Tensors {
+                  const Tensor v = x.get(), n = reshape(y.get(), r.kept);
+                  const Tensor g = reshape(gradient, r.kept), positive = ne(n, 0);
+                  if (p == 1) return {sign(v) * g};
+                  if (p == 2) return {v * where(positive, g / where(positive, n, 1), 0)};
+                  const Tensor wins = eq(abs(v), n);
+                  const Tensor winners = to(sum(wins, dims, true), g.dtype());
+                  return {where(wins, sign(v) * (g / winners), 0)};
+                });
+}
+
+// --- along one dimension
+
+namespace {
+
+/// values and indices along dimension d, `size` of them.
+ValuesAndIndices along(const Tensor& x, int d, std::int64_t size) {
+  Dims shape = x.shape();
+  if (!shape.empty()) shape[d] = size;
+  return {empty(shape, x.options()), empty(shape, {.dtype = DType::i64, .device = x.device()})};
+}
+
+// The gradient goes to the index: dx_i = [i = index] dy
+ValuesAndIndices arg_extreme(ReduceOp op, const char* name, const Tensor& x, int dim,
+                             bool keepdim) {
+  const int d = wrap_dim(dim, x.dim(), name);
+  const std::int64_t n = x.dim() == 0 ? 1 : x.shape()[d];
+  ValuesAndIndices out = along(x, d, 1);
+  check(n > 0 || out.values.numel() == 0, name,
+        "expected at least one value along dimension {}, got shape {}", dim, x.shape());
+  kernel(&Kernels::arg_reduce, x.device(), name)(op, x, d, out.values, out.indices);
+  const Tensor index = out.indices;
+  if (!keepdim && x.dim() > 0) {
+    Dims shape = out.values.shape();
+    shape.erase(d);
+    out.values = alias(out.values, shape, contiguous_strides(shape), 0);
+    out.indices = alias(out.indices, shape, contiguous_strides(shape), 0);
+  }
+  out.values = record(name, {x}, out.values, [index, n, d](const Tensor& g) -> Tensors {
+    Dims line = Dims::filled(index.dim(), 1);
+    if (!line.empty()) line[d] = n;
+    const Tensor place = reshape(arange(0, static_cast<double>(n), 1, index.options()), line);
+    return {where(eq(place, index), reshape(g, index.shape()), 0)};
+  });
+  return out;
+}
+
+}  // namespace
+
+ValuesAndIndices max(const Tensor& x, int dim, bool keepdim) {
+  return arg_extreme(ReduceOp::max, "max", x, dim, keepdim);
+}
+ValuesAndIndices min(const Tensor& x, int dim, bool keepdim) {
+  return arg_extreme(ReduceOp::min, "min", x, dim, keepdim);
+}
+Tensor argmax(const Tensor& x, int dim, bool keepdim) {
+  return arg_extreme(ReduceOp::max, "argmax", x.detach(), dim, keepdim).indices;
+}
+Tensor argmax(const Tensor& x) { return argmax(flatten(x.detach()), 0); }
+Tensor argmin(const Tensor& x, int dim, bool keepdim) {
+  return arg_extreme(ReduceOp::min, "argmin", x.detach(), dim, keepdim).indices;
+}
+Tensor argmin(const Tensor& x) { return argmin(flatten(x.detach()), 0); }
+
+namespace {
+
+Tensor softmax_of(const char* name, const Tensor& x, int d, bool log) {
+  Tensor y = empty(x.shape(), x.options());
+  kernel(&Kernels::softmax, x.device(), name)(x, d, log, y);
+  return y;
+}
+
+}  // namespace
+
+// dy = y (dx - sum y dx)
+Tensor softmax(const Tensor& input, int dim) {
+  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const int d = wrap_dim(dim, x.dim(), "softmax");
+  Tensor y = softmax_of("softmax", x, d, false);
+  return record("softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {
+    const Tensor s = y.get(), gs = g * s;
+    return {gs - s * sum(gs, {d}, true)};
+  });
+}
+
+// dy = dx - sum e^y dx
+Tensor log_softmax(const Tensor& input, int dim) {
+  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const int d = wrap_dim(dim, x.dim(), "log_softmax");
+  Tensor y = softmax_of("log_softmax", x, d, true);
+  return record("log_softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {
+    return {g - exp(y.get()) * sum(g, {d}, true)};
+  });
+}
+
+namespace {
+
+// The gradient of a running sum is the running sum from the other end.
+Tensor running_sum(const Tensor& x, int d, bool reverse) {
+  Tensor y = empty(x.shape(), x.options());
+  kernel(&Kernels::cumsum, x.device(), "cumsum")(x, d, reverse, y);
+  return record("cumsum", {x}, y,
+                [d, reverse](const Tensor& g) -> Tensors { return {running_sum(g, d, !reverse)}; });
+}
+
+}  // namespace
+
+Tensor cumsum(const Tensor& x, int dim) {
+  return running_sum(summable(x), wrap_dim(dim, x.dim(), "cumsum"), false);
+}
+
+Tensor normalize(const Tensor& x, int dim, double eps) {
+  return x / clamp(norm(x, 2, {dim}, true), eps, kInfinity);
 }
 
 }  // namespace invar

@@ -21,8 +21,14 @@ void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset
             const Tensor& out);
 
 // reduce.cpp
-void sum(const Tensor& x, const Tensor& out);
+void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out);
 bool all_finite(const Tensor& x);
+
+// lines.cpp
+void arg_reduce(ReduceOp op, const Tensor& x, int dim, const Tensor& values, const Tensor& indices);
+void sort(const Tensor& x, int dim, bool descending, const Tensor& values, const Tensor& indices);
+void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out);
+void softmax(const Tensor& x, int dim, bool log, const Tensor& out);
 
 // conv.cpp: f32 by oneDNN, f64 by conv_reference.cpp
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,

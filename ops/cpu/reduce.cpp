@@ -1,116 +1,201 @@
-// Sums. Every sum is cut into pieces that depend on the shape only and whose results are added in
-// order, so it has the same bits for any number of threads.
+// Reductions. The work is cut into tasks that depend on the shape only, and their states are merged
+// in order, so a result has the same bits for any number of threads.
+//
+// Two ways through the values, whichever reads neighbours:
+//   rows      the reduced dimensions are dense: many values into one state, in eight interleaved
+//             lanes that the compiler keeps in vector registers
+//   columns   the kept dimensions are dense: one value into each of many states, row by row
+// Only these two loops are compiled for every functor and dtype; the rest is compiled once.
 #include <cmath>
+#include <cstring>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
+#include <invar/ops/functors/reduce.hpp>
 #include <vector>
 
 namespace invar::cpu {
 namespace {
 
-/// What a sum of T is accumulated in.
-template <class T>
-using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, std::int64_t>;
+/// A functor of functors/reduce.hpp, type erased. `j` is the number of the first output.
+struct Reducer {
+  const void* functor;
+  std::size_t value_size, state_size, out_size;
+  void (*start)(const void* f, void* states, std::int64_t count);
+  void (*fold_row)(const void* f, void* state, const char* x, std::int64_t step,
+                   std::int64_t length, std::int64_t j);
+  void (*fold_columns)(const void* f, void* states, std::int64_t count, const char* x,
+                       std::int64_t step, std::int64_t rows, std::int64_t j);
+  void (*merge)(const void* f, void* states, const void* others, std::int64_t count);
+  void (*finish)(const void* f, const void* states, std::int64_t count, void* out);
+};
 
-/// The sum of a strided run in eight interleaved parts, which the compiler keeps in vector
-/// registers.
-template <class T>
-Accumulator<T> sum_run(const T* x, std::int64_t n, std::int64_t stride) {
-  constexpr int kLanes = 8;
-  Accumulator<T> lane[kLanes] = {};
-  std::int64_t i = 0;
-  if (stride == 1) {
-    for (; i + kLanes <= n; i += kLanes) {
-      for (int k = 0; k < kLanes; ++k) lane[k] += static_cast<Accumulator<T>>(x[i + k]);
-    }
+template <class T, class F>
+Reducer erase(const F& functor) {
+  using State = typename F::State;
+  static_assert(std::is_trivially_copyable_v<State>);
+  return {&functor,
+          sizeof(T),
+          sizeof(State),
+          sizeof(typename F::Out),
+          [](const void* f, void* states, std::int64_t count) {
+            const F& op = *static_cast<const F*>(f);
+            for (std::int64_t i = 0; i < count; ++i) static_cast<State*>(states)[i] = op.identity();
+          },
+          [](const void* f, void* state, const char* x, std::int64_t step, std::int64_t length,
+             std::int64_t j) {
+            const F& op = *static_cast<const F*>(f);
+            constexpr int kLanes = 8;
+            State lane[kLanes];
+            for (State& s : lane) s = op.identity();
+            std::int64_t i = 0;
+            if (step == sizeof(T)) {
+              const T* const dense = reinterpret_cast<const T*>(x);
+              for (; i + kLanes <= length; i += kLanes) {
+                for (int k = 0; k < kLanes; ++k) op.add(lane[k], dense[i + k], j);
+              }
+            }
+            for (; i < length; ++i) {
+              op.add(lane[i % kLanes], *reinterpret_cast<const T*>(x + i * step), j);
+            }
+            for (int width = kLanes / 2; width > 0; width /= 2) {
+              for (int k = 0; k < width; ++k) op.merge(lane[k], lane[k + width]);
+            }
+            op.merge(*static_cast<State*>(state), lane[0]);
+          },
+          [](const void* f, void* states, std::int64_t count, const char* x, std::int64_t step,
+             std::int64_t rows, std::int64_t j) {
+            const F op = *static_cast<const F*>(f);
+            State* const s = static_cast<State*>(states);
+            for (std::int64_t r = 0; r < rows; ++r) {
+              const T* const row = reinterpret_cast<const T*>(x + r * step);
+              for (std::int64_t i = 0; i < count; ++i) op.add(s[i], row[i], j + i);
+            }
+          },
+          [](const void* f, void* states, const void* others, std::int64_t count) {
+            const F& op = *static_cast<const F*>(f);
+            for (std::int64_t i = 0; i < count; ++i) {
+              op.merge(static_cast<State*>(states)[i], static_cast<const State*>(others)[i]);
+            }
+          },
+          [](const void* f, const void* states, std::int64_t count, void* out) {
+            const F& op = *static_cast<const F*>(f);
+            for (std::int64_t i = 0; i < count; ++i) {
+              static_cast<typename F::Out*>(out)[i] =
+                  op.finish(static_cast<const State*>(states)[i]);
+            }
+          }};
+}
+
+/// Reduces x to the dense `out` of shape `out_shape` (size 1 in the reduced dimensions).
+void run(const Reducer& r, const Tensor& x, const Dims& out_shape, void* out) {
+  const std::int64_t outputs = numel_of(out_shape);
+  if (outputs == 0) return;
+  const std::int64_t terms = x.numel() / outputs;
+  Dims kept_shape, kept_strides, folded_shape, folded_strides;
+  for (int d = 0; d < x.dim(); ++d) {
+    const bool folded = out_shape[d] != x.shape()[d];
+    (folded ? folded_shape : kept_shape).push_back(x.shape()[d]);
+    (folded ? folded_strides : kept_strides).push_back(x.strides()[d]);
   }
-  for (; i < n; ++i) lane[i % kLanes] += static_cast<Accumulator<T>>(x[i * stride]);
-  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+  const LoopNest<1> kept(kept_shape, {kept_strides}), folded(folded_shape, {folded_strides});
+  const std::int64_t row_length = kept.shape.back(), kept_stride = kept.strides[0].back();
+  const std::int64_t folded_stride = folded.strides[0].back();
+  const bool columns = terms > 1 && row_length > 1 && kept_stride == 1 && folded_stride != 1;
+
+  // A task is a piece of the terms for a unit of neighbouring outputs.
+  const std::int64_t piece =
+      std::max<std::int64_t>(kGrain / (columns ? std::min<std::int64_t>(row_length, 512) : 1), 64);
+  const std::int64_t pieces = std::max<std::int64_t>((terms + piece - 1) / piece, 1);
+  const std::int64_t unit = std::clamp<std::int64_t>(
+      kGrain / std::clamp<std::int64_t>(terms, 1, piece), columns ? 512 : 1, 4096);
+  const std::int64_t units = (outputs + unit - 1) / unit;
+
+  const char* const from = static_cast<const char*>(x.raw_data());
+  char* const to = static_cast<char*>(out);
+  const auto size = static_cast<std::int64_t>(r.value_size);
+  const auto state_size = static_cast<std::int64_t>(r.state_size);
+  const auto out_size = static_cast<std::int64_t>(r.out_size);
+  // States of all pieces of an output, if there are several: [pieces, outputs].
+  std::vector<char> partial(
+      static_cast<std::size_t>(pieces > 1 ? pieces * outputs * state_size : 0));
+
+  parallel_for(units * pieces, 1, [&](std::int64_t first, std::int64_t last) {
+    std::vector<char> own(static_cast<std::size_t>(pieces > 1 ? 0 : unit * state_size));
+    for (std::int64_t task = first; task < last; ++task) {
+      const std::int64_t p = task % pieces, begin = task / pieces * unit;
+      const std::int64_t end = std::min(begin + unit, outputs);
+      const std::int64_t fold_begin = p * piece, fold_end = std::min(terms, (p + 1) * piece);
+      char* const states =
+          pieces > 1 ? partial.data() + (p * outputs + begin) * state_size : own.data();
+      r.start(r.functor, states, end - begin);
+      std::int64_t j = begin;
+      if (terms > 0) {
+        kept.run(begin, end, [&](const std::array<std::int64_t, 1>& base, std::int64_t count) {
+          char* const here = states + (j - begin) * state_size;
+          if (columns) {
+            folded.run(fold_begin, fold_end,
+                       [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
+                         r.fold_columns(r.functor, here, count, from + (base[0] + at[0]) * size,
+                                        folded_stride * size, length, j);
+                       });
+          } else {
+            for (std::int64_t i = 0; i < count; ++i) {
+              folded.run(fold_begin, fold_end,
+                         [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
+                           r.fold_row(r.functor, here + i * state_size,
+                                      from + (base[0] + i * kept_stride + at[0]) * size,
+                                      folded_stride * size, length, j + i);
+                         });
+            }
+          }
+          j += count;
+        });
+      }
+      if (pieces == 1) r.finish(r.functor, states, end - begin, to + begin * out_size);
+    }
+  });
+  if (pieces == 1) return;
+  parallel_for(outputs, kGrain, [&](std::int64_t begin, std::int64_t end) {
+    char* const total = partial.data() + begin * state_size;
+    for (std::int64_t p = 1; p < pieces; ++p) {
+      r.merge(r.functor, total, partial.data() + (p * outputs + begin) * state_size, end - begin);
+    }
+    r.finish(r.functor, total, end - begin, to + begin * out_size);
+  });
+}
+
+template <class T>
+void var(double correction, const Tensor& x, const Tensor& out) {
+  const auto terms = static_cast<double>(x.numel() / std::max<std::int64_t>(out.numel(), 1));
+  std::vector<double> means(static_cast<std::size_t>(out.numel()));
+  const functors::Mean<T> mean(terms);
+  run(erase<T>(mean), x, out.shape(), means.data());
+  const functors::Var<T> squares(means.data(), std::max(terms - correction, 0.0));
+  run(erase<T>(squares), x, out.shape(), out.raw_data());
 }
 
 }  // namespace
 
-void sum(const Tensor& x, const Tensor& out) {
-  visit_number(x.dtype(), "sum", [&]<class T>() {
-    using A = Accumulator<T>;
-    Dims kept_shape, kept_strides, kept_out, sum_shape, sum_strides;
-    for (int d = 0; d < x.dim(); ++d) {
-      const bool reduced = out.shape()[d] != x.shape()[d];
-      (reduced ? sum_shape : kept_shape).push_back(x.shape()[d]);
-      (reduced ? sum_strides : kept_strides).push_back(x.strides()[d]);
-      if (!reduced) kept_out.push_back(out.strides()[d]);
-    }
-    T* const y = out.data<T>();
-    if (x.numel() == 0) {
-      for (std::int64_t i = 0; i < out.numel(); ++i) y[i] = T(0);
-      return;
-    }
-    const T* const from = x.data<T>();
-    const LoopNest<2> kept(kept_shape, {kept_strides, kept_out});
-    const LoopNest<1> summed(sum_shape, {sum_strides});
-    const std::int64_t outputs = out.numel();
-    const std::int64_t terms = x.numel() / outputs;
-    const int last = summed.shape.size() - 1;
-
-    // Sums of columns: walk along rows (unit stride over the outputs), a piece of the terms at a
-    // time.
-    const int kept_last = kept.shape.size() - 1;
-    const bool columns = terms > 1 && kept.shape.size() == 1 && kept.strides[0][kept_last] == 1 &&
-                         outputs > 1 && summed.strides[0][last] != 1;
-    // Piece size and count depend on the shape alone.
-    const std::int64_t piece = std::max<std::int64_t>(kGrain / (columns ? outputs : 1), 64);
-    const std::int64_t pieces = (terms + piece - 1) / piece;
-    if (columns) {
-      std::vector<A> partial(static_cast<std::size_t>(pieces * outputs), A(0));
-      parallel_for(pieces, 1, [&](std::int64_t p, std::int64_t) {
-        A* const acc = partial.data() + p * outputs;
-        summed.run(p * piece, std::min(terms, (p + 1) * piece),
-                   [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
-                     for (std::int64_t i = 0; i < length; ++i) {
-                       const T* row = from + at[0] + i * summed.strides[0][last];
-                       for (std::int64_t j = 0; j < outputs; ++j) acc[j] += static_cast<A>(row[j]);
-                     }
-                   });
-      });
-      for (std::int64_t j = 0; j < outputs; ++j) {
-        A total = 0;
-        for (std::int64_t p = 0; p < pieces; ++p) total += partial[p * outputs + j];
-        y[j * kept.strides[1][0]] = static_cast<T>(total);
-      }
-      return;
-    }
-
-    const auto sum_piece = [&](std::int64_t base, std::int64_t p) {
-      A total = 0;
-      summed.run(p * piece, std::min(terms, (p + 1) * piece),
-                 [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
-                   total += sum_run(from + base + at[0], length, summed.strides[0][last]);
-                 });
-      return total;
-    };
-    const auto for_outputs = [&](std::int64_t begin, std::int64_t end, const auto& f) {
-      kept.run(begin, end, [&](const std::array<std::int64_t, 2>& at, std::int64_t length) {
-        for (std::int64_t i = 0; i < length; ++i) {
-          f(at[0] + i * kept.strides[0][kept_last], at[1] + i * kept.strides[1][kept_last]);
-        }
-      });
-    };
-    if (outputs == 1) {
-      std::vector<A> partial(static_cast<std::size_t>(pieces));
-      parallel_for(pieces, 1, [&](std::int64_t p, std::int64_t) { partial[p] = sum_piece(0, p); });
-      A total = 0;
-      for (const A& part : partial) total += part;
-      y[0] = static_cast<T>(total);
-      return;
-    }
-    parallel_for(outputs, std::max<std::int64_t>(kGrain / terms, 1),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for_outputs(begin, end, [&](std::int64_t base, std::int64_t to) {
-                     A total = 0;
-                     for (std::int64_t p = 0; p < pieces; ++p) total += sum_piece(base, p);
-                     y[to] = static_cast<T>(total);
-                   });
-                 });
+void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out) {
+  const auto with = [&]<class T>(const auto& functor) {
+    run(erase<T>(functor), x, out.shape(), out.raw_data());
+  };
+  switch (op) {
+    case ReduceOp::any:
+      return with.template operator()<bool>(functors::Any());
+    case ReduceOp::all:
+      return with.template operator()<bool>(functors::All());
+    case ReduceOp::var:
+      return visit_real(x.dtype(), "var", [&]<class T>() { var<T>(params[0], x, out); });
+    default:
+      break;
+  }
+  if (x.dtype() == DType::i64) {
+    return functors::visit_reduce<std::int64_t>(
+        op, [&](const auto& f) { with.template operator()<std::int64_t>(f); });
+  }
+  visit_real(x.dtype(), "reduce", [&]<class T>() {
+    functors::visit_reduce<T>(op, [&](const auto& f) { with.template operator()<T>(f); });
   });
 }
 
@@ -118,7 +203,8 @@ bool all_finite(const Tensor& x) {
   bool finite = true;
   visit(x.dtype(), [&]<class T>() {
     const LoopNest<1> nest(x.shape(), {x.strides()});
-    const std::int64_t step = nest.strides[0][nest.shape.size() - 1];
+    const std::int64_t step = nest.strides[0].back();
+    if (x.numel() == 0) return;
     nest.run(0, x.numel(), [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
       const T* run = x.data<T>() + at[0];
       for (std::int64_t i = 0; i < length; ++i)

@@ -1,0 +1,181 @@
+#pragma once
+// One step of a reduction, for CPU and GPU alike. A reduction of many values of type T to one is a
+// state that starts as identity(), takes values with add() and other states with merge(), in any
+// grouping, and ends in finish(). `j` is the number of the output that a value belongs to.
+//
+// f32 is summed in f64. Products of f32 too. A NaN among the values wins in max, min and norm_inf.
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include <invar/core/host_device.hpp>
+#include <invar/ops/kernels.hpp>
+
+namespace invar::functors {
+
+/// What values of type T are summed and multiplied in.
+template <class T>
+using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, std::int64_t>;
+
+template <class T>
+struct Sum {
+  using State = Accumulator<T>;
+  using Out = T;
+  INVAR_HD State identity() const { return 0; }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s += static_cast<State>(x); }
+  INVAR_HD void merge(State& s, State other) const { s += other; }
+  INVAR_HD Out finish(State s) const { return static_cast<Out>(s); }
+};
+
+template <class T>
+struct Prod {
+  using State = Accumulator<T>;
+  using Out = T;
+  INVAR_HD State identity() const { return 1; }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s *= static_cast<State>(x); }
+  INVAR_HD void merge(State& s, State other) const { s *= other; }
+  INVAR_HD Out finish(State s) const { return static_cast<Out>(s); }
+};
+
+template <class T>
+INVAR_HD constexpr T lowest() {
+  return std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                              : std::numeric_limits<T>::lowest();
+}
+template <class T>
+INVAR_HD constexpr T highest() {
+  return std::numeric_limits<T>::has_infinity ? std::numeric_limits<T>::infinity()
+                                              : std::numeric_limits<T>::max();
+}
+
+template <class T>
+struct Max {
+  using State = T;
+  using Out = T;
+  INVAR_HD State identity() const { return lowest<T>(); }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s = x > s || x != x ? x : s; }
+  INVAR_HD void merge(State& s, State other) const { add(s, other, 0); }
+  INVAR_HD Out finish(State s) const { return s; }
+};
+
+template <class T>
+struct Min {
+  using State = T;
+  using Out = T;
+  INVAR_HD State identity() const { return highest<T>(); }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s = x < s || x != x ? x : s; }
+  INVAR_HD void merge(State& s, State other) const { add(s, other, 0); }
+  INVAR_HD Out finish(State s) const { return s; }
+};
+
+struct Any {
+  using State = std::uint8_t;
+  using Out = bool;
+  INVAR_HD State identity() const { return 0; }
+  INVAR_HD void add(State& s, bool x, std::int64_t) const { s |= static_cast<State>(x); }
+  INVAR_HD void merge(State& s, State other) const { s |= other; }
+  INVAR_HD Out finish(State s) const { return s != 0; }
+};
+
+struct All {
+  using State = std::uint8_t;
+  using Out = bool;
+  INVAR_HD State identity() const { return 1; }
+  INVAR_HD void add(State& s, bool x, std::int64_t) const { s &= static_cast<State>(x); }
+  INVAR_HD void merge(State& s, State other) const { s &= other; }
+  INVAR_HD Out finish(State s) const { return s != 0; }
+};
+
+/// log sum_i e^(x_i) = m + log sum_i e^(x_i - m), m the maximum so far. Equal values are counted
+/// without subtracting them: infinity - infinity would be NaN.
+template <class T>
+struct LogSumExp {
+  struct State {
+    T max;
+    double sum;  ///< of e^(x - max)
+  };
+  using Out = T;
+  INVAR_HD State identity() const { return {lowest<T>(), 0}; }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { merge(s, {x, 1}); }
+  INVAR_HD void merge(State& s, State other) const {
+    if (other.max == s.max) {
+      s.sum += other.sum;
+    } else if (other.max < s.max) {
+      s.sum += other.sum * std::exp(other.max - s.max);
+    } else {
+      s = {other.max, s.sum * std::exp(s.max - other.max) + other.sum};
+    }
+  }
+  INVAR_HD Out finish(State s) const {
+    return static_cast<Out>(static_cast<double>(s.max) + std::log(s.sum));
+  }
+};
+
+/// sum |x|
+template <class T>
+struct Norm1 : Sum<T> {
+  INVAR_HD void add(double& s, T x, std::int64_t) const { s += std::abs(static_cast<double>(x)); }
+};
+
+/// sqrt(sum x^2)
+template <class T>
+struct Norm2 : Sum<T> {
+  INVAR_HD void add(double& s, T x, std::int64_t) const {
+    s += static_cast<double>(x) * static_cast<double>(x);
+  }
+  INVAR_HD T finish(double s) const { return static_cast<T>(std::sqrt(s)); }
+};
+
+/// max |x|, and 0 of nothing
+template <class T>
+struct NormInf : Max<T> {
+  INVAR_HD T identity() const { return 0; }
+  INVAR_HD void add(T& s, T x, std::int64_t) const { Max<T>::add(s, std::abs(x), 0); }
+};
+
+/// sum x / count, kept in f64: the first pass of Var.
+template <class T>
+struct Mean : Sum<T> {
+  using Out = double;
+  double count;
+  INVAR_HD explicit Mean(double n) : count(n) {}
+  INVAR_HD double finish(double s) const { return s / count; }
+};
+
+/// sum (x - mean)^2 / divisor
+template <class T>
+struct Var : Sum<T> {
+  const double* means;  ///< of each output
+  double divisor;
+  INVAR_HD Var(const double* of_outputs, double by) : means(of_outputs), divisor(by) {}
+  INVAR_HD void add(double& s, T x, std::int64_t j) const {
+    const double d = static_cast<double>(x) - means[j];
+    s += d * d;
+  }
+  INVAR_HD T finish(double s) const { return static_cast<T>(s / divisor); }
+};
+
+/// Calls f with the functor of `op` (var aside, which needs means) for values of type T.
+template <class T, class F>
+void visit_reduce(ReduceOp op, F&& f) {
+  switch (op) {
+    case ReduceOp::sum: return f(Sum<T>{});
+    case ReduceOp::prod: return f(Prod<T>{});
+    case ReduceOp::max: return f(Max<T>{});
+    case ReduceOp::min: return f(Min<T>{});
+    default: break;
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    switch (op) {
+      case ReduceOp::logsumexp: return f(LogSumExp<T>{});
+      case ReduceOp::norm1: return f(Norm1<T>{});
+      case ReduceOp::norm2: return f(Norm2<T>{});
+      case ReduceOp::norm_inf: return f(NormInf<T>{});
+      default: break;
+    }
+  }
+  throw InternalError("[reduce] internal error: no such reduction of this dtype");
+}
+
+}  // namespace invar::functors
