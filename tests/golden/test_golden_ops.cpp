@@ -41,6 +41,8 @@ Case normalise(const BatchNormOptions& options = {}) {
   };
 }
 
+Tensors both(const ValuesAndIndices& found) { return {found.values, found.indices}; }
+
 /// Symmetric and positive definite.
 Tensor spd(const Tensor& a) {
   return matmul(a, transpose(a)) + eye(a.size(-1), -1, {.dtype = DType::f64});
@@ -70,6 +72,8 @@ const std::map<std::string, Case> kCases = {
        return {layer_norm(in["x"], {4, 6}, in["w"], in["b"], 1e-3)};
      }},
     {"layer_norm/plain", [](Inputs in) -> Tensors { return {layer_norm(in["x"], {6})}; }},
+    {"normalize/rows", [](Inputs in) -> Tensors { return {normalize(in["x"])}; }},
+    {"normalize/columns", [](Inputs in) -> Tensors { return {normalize(in["x"], 0)}; }},
     // --- activations and other elementwise functions
     {"gelu/exact", [](Inputs in) -> Tensors { return {gelu(in["x"])}; }},
     {"gelu/tanh", [](Inputs in) -> Tensors { return {gelu(in["x"], GeluApproximation::tanh)}; }},
@@ -111,6 +115,32 @@ const std::map<std::string, Case> kCases = {
        return {sum(in["x"], {0, 2})};
      }},
     {"mean/keepdim", [](Inputs in) -> Tensors { return {mean(in["x"], {1}, true)}; }},
+    {"var/all", [](Inputs in) -> Tensors { return {var(in["x"])}; }},
+    {"var/population", [](Inputs in) -> Tensors { return {var(in["x"], {1}, 0)}; }},
+    {"var/correction2",
+     [](Inputs in) -> Tensors {
+       return {var(in["x"], {0, 2}, 2)};
+     }},
+    {"std/dim", [](Inputs in) -> Tensors { return {invar::std(in["x"], {0})}; }},
+    {"std/keepdim",
+     [](Inputs in) -> Tensors {
+       return {invar::std(in["x"], {0, 2}, 0, true)};
+     }},
+    {"max/all_ties", [](Inputs in) -> Tensors { return {amax(in["x"])}; }},
+    {"min/all_ties", [](Inputs in) -> Tensors { return {amin(in["x"])}; }},
+    {"max/dim", [](Inputs in) -> Tensors { return both(max(in["x"], 1)); }},
+    {"min/dim", [](Inputs in) -> Tensors { return both(min(in["x"], 0)); }},
+    {"argmax", [](Inputs in) -> Tensors { return {argmax(in["x"], 2)}; }},
+    {"logsumexp/dim", [](Inputs in) -> Tensors { return {logsumexp(in["x"], {1})}; }},
+    {"logsumexp/large", [](Inputs in) -> Tensors { return {logsumexp(in["x"], {0}, true)}; }},
+    {"softmax", [](Inputs in) -> Tensors { return {softmax(in["x"], 1)}; }},
+    {"log_softmax", [](Inputs in) -> Tensors { return {log_softmax(in["x"], -1)}; }},
+    {"cumsum/first", [](Inputs in) -> Tensors { return {cumsum(in["x"], 0)}; }},
+    {"cumsum/middle", [](Inputs in) -> Tensors { return {cumsum(in["x"], 1)}; }},
+    {"norm/all", [](Inputs in) -> Tensors { return {norm(in["x"])}; }},
+    {"norm/dim", [](Inputs in) -> Tensors { return {norm(in["x"], 2, {1}, true)}; }},
+    {"norm/zero", [](Inputs in) -> Tensors { return {norm(in["x"])}; }},
+    {"norm/one", [](Inputs in) -> Tensors { return {norm(in["x"], 1, {0})}; }},
     // --- products
     {"matmul/plain", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
     {"matmul/batched", [](Inputs in) -> Tensors { return {matmul(in["x"], in["y"])}; }},
@@ -167,9 +197,7 @@ const std::map<std::string, Case> kCases = {
     {"avg_pool2d/padding_not_counted",
      [](Inputs in) -> Tensors { return {avg_pool2d(in["x"], 3, 2, 1, false)}; }},
     {"adaptive_avg_pool2d/odd",
-     [](Inputs in) -> Tensors {
-       return {adaptive_avg_pool2d(in["x"], {3, 4})};
-     }},
+     [](Inputs in) -> Tensors { return {adaptive_avg_pool2d(in["x"], {3, 4})}; }},
     {"adaptive_avg_pool2d/one",
      [](Inputs in) -> Tensors { return {adaptive_avg_pool2d(in["x"], 1)}; }},
 };
