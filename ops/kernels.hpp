@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdint>
 #include <invar/core/tensor.hpp>
+#include <optional>
 
 namespace invar {
 
@@ -160,6 +161,17 @@ struct Kernels {
   /// Overwrites x[.., n, m] (dense) with the solution y of a y = x, a[.., n, n] triangular and laid
   /// out as for matmul.
   void (*solve_triangular)(const Tensor& a, bool upper, const Tensor& x);
+
+  // indexing: `index` is i64 and in range
+  /// The first index, in row-major order, that is not in [0, size).
+  std::optional<std::int64_t> (*index_outside)(const Tensor& index, std::int64_t size);
+  /// out[.., i, ..] = x[.., index[.., i, ..], ..] with i in dimension dim; out has index' shape.
+  void (*gather)(const Tensor& x, int dim, const Tensor& index, const Tensor& out);
+  /// out[.., index[.., i, ..], ..] += src[.., i, ..], in ascending order of i; src has index'
+  /// shape.
+  void (*scatter_add)(int dim, const Tensor& index, const Tensor& src, const Tensor& out);
+  /// Coordinates of the elements that are not 0, in row-major order: i64 [count, x.dim()].
+  Tensor (*nonzero)(const Tensor& x);
 
   // optimisers: everything dense, of one shape and dtype, updated in place; the formulas are in
   // optimizer.hpp. `momentum` and `norms` (f64, [2]) may be undefined.

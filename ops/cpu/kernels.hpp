@@ -67,6 +67,12 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
 void cholesky(const Tensor& x, const Tensor& out);
 void solve_triangular(const Tensor& a, bool upper, const Tensor& x);
 
+// index.cpp
+std::optional<std::int64_t> index_outside(const Tensor& index, std::int64_t size);
+void gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out);
+void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& out);
+Tensor nonzero(const Tensor& x);
+
 // optimizer.cpp
 void sgd_step(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
               const Tensor& momentum, const Tensor& norms);

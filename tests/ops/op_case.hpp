@@ -84,4 +84,8 @@ std::int64_t random_between(Generator& generator, std::int64_t low, std::int64_t
 Tensor naive_elementwise(const Tensors& inputs,
                          const std::function<double(const std::vector<double>&)>& f);
 
+/// out[i] = f(i) in f64, one element at a time; and the element of x at i.
+Tensor from_coordinates(const Dims& shape, const std::function<double(const Dims&)>& f);
+double at(const Tensor& x, const Dims& i);
+
 }  // namespace invar::test
