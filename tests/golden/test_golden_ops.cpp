@@ -6,6 +6,7 @@
 #include <invar/ops/conv.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/norm.hpp>
@@ -200,6 +201,30 @@ const std::map<std::string, Case> kCases = {
      [](Inputs in) -> Tensors { return {adaptive_avg_pool2d(in["x"], {3, 4})}; }},
     {"adaptive_avg_pool2d/one",
      [](Inputs in) -> Tensors { return {adaptive_avg_pool2d(in["x"], 1)}; }},
+    // --- indices
+    {"gather", [](Inputs in) -> Tensors { return {gather(in["x"], 1, in["i"])}; }},
+    {"scatter_add",
+     [](Inputs in) -> Tensors { return {scatter_add(in["x"], 1, in["i"], in["s"])}; }},
+    {"index_select/rows", [](Inputs in) -> Tensors { return {index_select(in["x"], 0, in["i"])}; }},
+    {"index_select/middle",
+     [](Inputs in) -> Tensors { return {index_select(in["x"], 1, in["i"])}; }},
+    {"embedding", [](Inputs in) -> Tensors { return {embedding(in["w"], in["i"])}; }},
+    {"masked_select",
+     [](Inputs in) -> Tensors { return {masked_select(in["x"], gt(in["x"], 0))}; }},
+    {"nonzero", [](Inputs in) -> Tensors { return {nonzero(gt(in["x"], 0))}; }},
+    {"one_hot", [](Inputs in) -> Tensors { return {one_hot(in["i"], 5)}; }},
+    {"flip", [](Inputs in) -> Tensors { return {flip(in["x"], {0, 2})}; }},
+    {"repeat", [](Inputs in) -> Tensors { return {repeat(in["x"], {2, 1, 3})}; }},
+    {"cat", [](Inputs in) -> Tensors { return {cat({in["x"], in["y"]}, 1)}; }},
+    {"stack", [](Inputs in) -> Tensors { return {stack({in["x"], in["y"]}, 1)}; }},
+    // --- padding: ours names the channels of an image first
+    {"pad/constant",
+     [](Inputs in) -> Tensors { return {pad(in["x"], {1, 2, 0, 3}, PadMode::constant, 0.5)}; }},
+    {"pad/crop", [](Inputs in) -> Tensors { return {pad(in["x"], {-1, 2})}; }},
+    {"pad/reflect",
+     [](Inputs in) -> Tensors { return {pad(in["x"], {0, 0, 1, 2, 3, 0}, PadMode::reflect)}; }},
+    {"pad/replicate",
+     [](Inputs in) -> Tensors { return {pad(in["x"], {0, 0, 1, 2, 3, 0}, PadMode::replicate)}; }},
 };
 
 void run(const std::string& name, const Case& function, const json& golden_case) {
