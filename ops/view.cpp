@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
