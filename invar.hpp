@@ -25,6 +25,7 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
+#include <invar/ops/loss.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/norm.hpp>
 #include <invar/ops/optimizer.hpp>

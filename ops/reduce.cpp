@@ -3,6 +3,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
@@ -106,6 +107,46 @@ Tensor std(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
                   const Tensor v = x.get(), s = y.get(), varies = ne(s, 0);
                   const Tensor slope = where(varies, g / (where(varies, s, 1) * divisor), 0);
                   return {(v - mean(v, dims, true)) * reshape(slope, r.kept)};
+                });
+}
+
+namespace {
+
+/// Along the last dimension of x [..., n]: at i the product of all elements but the i-th, without a
+/// division, in O(n). Pairs of the first and second half: what is missing at one element is its
+/// partner and what is missing at their product.
+Tensor product_of_others(const Tensor& x) {
+  const std::int64_t n = x.size(-1), half = n / 2;
+  if (n <= 1) return ones_like(x);
+  const Tensor a = slice(x, -1, 0, half), b = slice(x, -1, half, 2 * half);
+  const Tensor single = slice(x, -1, 2 * half, n);  // if n is odd
+  const Tensor others = product_of_others(cat({a * b, single}, -1));
+  const Tensor of_pairs = slice(others, -1, 0, half);
+  return cat({of_pairs * b, of_pairs * a, slice(others, -1, half, n)}, -1);
+}
+
+}  // namespace
+
+// d prod = sum_i (product of the others) dx_i
+Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
+  const Tensor x = summable(input);
+  const Reduction r = plan("prod", x, dims, keepdim);
+  return record("prod", {x}, reduced(ReduceOp::prod, "prod", x, r),
+                [x = SavedTensor(x), r](const Tensor& g) -> Tensors {
+                  // Kept dimensions first, then the reduced ones as one.
+                  Dims order, lines, inverse = r.from;
+                  for (const bool is_reduced : {false, true}) {
+                    for (int d = 0; d < r.from.size(); ++d) {
+                      if ((r.kept[d] != r.from[d]) != is_reduced) continue;
+                      inverse[d] = order.size();
+                      order.push_back(d);
+                      if (!is_reduced) lines.push_back(r.from[d]);
+                    }
+                  }
+                  lines.push_back(static_cast<std::int64_t>(r.count));
+                  const Tensor moved = permute(x.get(), order);
+                  const Tensor others = product_of_others(reshape(moved, lines));
+                  return {permute(reshape(others, moved.shape()), inverse) * reshape(g, r.kept)};
                 });
 }
 
@@ -236,6 +277,37 @@ Tensor argmin(const Tensor& x, int dim, bool keepdim) {
   return arg_extreme(ReduceOp::min, "argmin", x.detach(), dim, keepdim).indices;
 }
 Tensor argmin(const Tensor& x) { return argmin(flatten(x.detach()), 0); }
+
+namespace {
+
+// The gradient goes where the elements came from.
+ValuesAndIndices first_sorted(const char* name, const Tensor& x, std::int64_t k, int dim,
+                              bool descending) {
+  const int d = wrap_dim(dim, x.dim(), name);
+  const std::int64_t n = x.dim() == 0 ? 1 : x.shape()[d];
+  check(k >= 0 && k <= n, name, "expected k in [0, {}], dimension {} of {}, got {}", n, dim,
+        x.shape(), k);
+  if (x.dim() == 0) {
+    const auto [value, index] = first_sorted(name, reshape(x, {1}), 1, 0, descending);
+    return {reshape(value, {}), reshape(index, {})};
+  }
+  ValuesAndIndices out = along(x, d, k);
+  kernel(&Kernels::sort, x.device(), name)(x, d, descending, out.values, out.indices);
+  out.values = record(name, {x}, out.values,
+                      [indices = out.indices, from = x.shape(), d](const Tensor& g) -> Tensors {
+                        return {scatter_add(zeros(from, g.options()), d, indices, g)};
+                      });
+  return out;
+}
+
+}  // namespace
+
+ValuesAndIndices sort(const Tensor& x, int dim, bool descending) {
+  return first_sorted("sort", x, x.dim() == 0 ? 1 : x.size(dim), dim, descending);
+}
+ValuesAndIndices topk(const Tensor& x, std::int64_t k, int dim, bool largest) {
+  return first_sorted("topk", x, k, dim, largest);
+}
 
 namespace {
 

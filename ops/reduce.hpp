@@ -20,6 +20,9 @@ Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
 /// sqrt(var); gradient 0 where it is 0.
 Tensor std(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+/// Product; of booleans and integers in i64. Empty: 1. The gradient is right where values are 0,
+/// too.
+Tensor prod(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// Largest value; Error if there is none. Equal largest values share the gradient.
 Tensor amax(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// Smallest value, likewise.
@@ -51,6 +54,13 @@ Tensor argmax(const Tensor& x);
 /// First index of the smallest value.
 Tensor argmin(const Tensor& x, int dim, bool keepdim = false);
 Tensor argmin(const Tensor& x);
+
+/// The elements along a dimension in ascending order, and where they stood. Equal elements keep
+/// their order; NaNs come last (descending: first).
+ValuesAndIndices sort(const Tensor& x, int dim = -1, bool descending = false);
+/// The k largest elements, largest first (or the k smallest, smallest first): the beginning of what
+/// sort gives, so of equal elements the earlier one comes first.
+ValuesAndIndices topk(const Tensor& x, std::int64_t k, int dim = -1, bool largest = true);
 
 /// e^x / sum e^x along a dimension, without overflow. NaN where a line is all -inf or has +inf.
 Tensor softmax(const Tensor& x, int dim);

@@ -3,6 +3,8 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <limits>
@@ -110,6 +112,10 @@ const ReductionCase kReductions[] = {
      [](const Tensor& x, const Dims& d, bool keep) { return norm(x, kInfinity, d, keep); },
      [](const Values& v) { return norm_of(v, kInfinity); }},
 };
+
+double prod_of(const Values& v) {
+  return std::accumulate(v.begin(), v.end(), 1.0, std::multiplies<>());
+}
 
 struct LineCase {
   const char* name;
@@ -255,6 +261,94 @@ OpCases cases() {
              return {amax(x[0], {dim}, keepdim), high, amin(x[0], {dim}, keepdim), low, high, low};
            },
            .kinks = true});
+    }
+  }
+  // Products: the gradient must be right with no, one and several zeros among the values.
+  for (const auto& [shape, dims] : {std::pair{Dims{}, Dims{}},
+                                    {Dims{1}, Dims{0}},
+                                    {Dims{5}, Dims{}},
+                                    {Dims{2, 3, 4}, Dims{1}},
+                                    {Dims{3, 2, 3}, Dims{0, 2}},
+                                    {Dims{2, 4}, Dims{}},
+                                    {Dims{2, 0}, Dims{1}},
+                                    {Dims{0, 2}, Dims{1}},
+                                    {Dims{300, 60}, Dims{0}}}) {
+    for (const int zeros : {0, 1, 4}) {
+      const bool large = numel_of(shape) > 1000;
+      all.push_back(
+          {.name = fmt::format("prod {} over {}, {} zeros", shape, dims, zeros),
+           .f = [dims = dims](const Tensors& x) { return prod(x[0], dims, true); },
+           .reference =
+               [dims = dims](const Tensors& x) { return naive_reduce(x[0], dims, true, prod_of); },
+           .f32_tolerance = 1e-4,
+           .second_order = !large,
+           .make = [shape = shape, zeros, large](Generator& generator) -> Tensors {
+             Tensor x = to(rand(shape, {}, generator) + (large ? 0.5 : 0.25), DType::f64);
+             for (std::int64_t i = 0; i < zeros && x.numel() > 0; ++i) {
+               x.data<double>()[(i * 3) % x.numel()] = 0;
+             }
+             return {x};
+           }});
+    }
+  }
+  const auto order = [](std::int64_t k, bool descending) {
+    return [k, descending](const Values& v) {
+      Values sorted = v;
+      descending ? std::ranges::sort(sorted, std::greater<>()) : std::ranges::sort(sorted);
+      sorted.resize(static_cast<std::size_t>(k));
+      return sorted;
+    };
+  };
+  for (const auto& [shape, dim] : {std::pair{Dims{}, 0},
+                                   {Dims{1}, 0},
+                                   {Dims{6}, 0},
+                                   {Dims{3, 4}, 0},
+                                   {Dims{3, 4}, -1},
+                                   {Dims{2, 3, 2}, 1},
+                                   {Dims{2, 0}, 1},
+                                   {Dims{0, 2}, 1},
+                                   {Dims{60, 300}, 1}}) {
+    for (const bool descending : {false, true}) {
+      const bool large = numel_of(shape) > 1000;
+      all.push_back({.name = fmt::format("sort {} along {} {}", shape, dim, descending),
+                     .inputs = {real(shape)},
+                     .f = [dim = dim, descending](const Tensors& x) -> Tensors {
+                       const auto [values, indices] = sort(x[0], dim, descending);
+                       return {values, indices};
+                     },
+                     .kinks = large,  // neighbours closer than the step
+                     .second_order = !large});
+      all.push_back(
+          {.name = fmt::format("sorted {} along {} {}", shape, dim, descending),
+           .inputs = {real(shape)},
+           .f = [dim = dim,
+                 descending](const Tensors& x) { return sort(x[0], dim, descending).values; },
+           .reference =
+               [dim = dim, f = order(shape.empty() ? 1 : shape[dim < 0 ? dim + shape.size() : dim],
+                                     descending)](const Tensors& x) {
+                 return naive_lines(x[0], dim, f);
+               },
+           .kinks = large,  // neighbours closer than the step
+           .second_order = !large});
+    }
+  }
+  for (const auto& [shape, k, dim] : {std::tuple{Dims{}, 1, 0},
+                                      {Dims{6}, 3, 0},
+                                      {Dims{3, 4}, 2, 0},
+                                      {Dims{3, 4}, 0, 1},
+                                      {Dims{2, 3, 2}, 3, 1}}) {
+    for (const bool largest : {false, true}) {
+      all.push_back({.name = fmt::format("topk {} of {} along {} {}", k, shape, dim, largest),
+                     .inputs = {real(shape)},
+                     .f = [k = k, dim = dim, largest](const Tensors& x) -> Tensors {
+                       const auto [values, indices] = topk(x[0], k, dim, largest);
+                       return {values, indices};
+                     },
+                     .reference = [k = k, dim = dim, largest](const Tensors& x) -> Tensors {
+                       const auto [values, indices] = sort(x[0], dim, largest);
+                       if (x[0].dim() == 0) return {values, indices};
+                       return {narrow(values, dim, 0, k), narrow(indices, dim, 0, k)};
+                     }});
     }
   }
   all.push_back({.name = "argmax, argmin of all",

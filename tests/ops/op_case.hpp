@@ -48,7 +48,7 @@ struct Function : TensorsFunction {
 
 struct OpCase {
   std::string name;
-  std::vector<Input> inputs;
+  std::vector<Input> inputs = {};
   Function f;
 
   /// What f must give, computed naively, for f64 inputs. Empty: not checked.

@@ -97,6 +97,22 @@ TEST_CASE("ties", "[unit]") {
   CHECK(argmax(f64({-kInf, -kInf})).item<int>() == 0);
 }
 
+TEST_CASE("sort and topk: ties keep their order, NaN is the largest", "[unit]") {
+  const Tensor x = f64({2, kNan, 1, 2, kInf, 1, kNan});
+  const auto [up, up_at] = sort(x);
+  CHECK(same(up, f64({1, 1, 2, 2, kInf, kNan, kNan})));
+  CHECK(same(up_at, i64({2, 5, 0, 3, 4, 1, 6})));
+  const auto [down, down_at] = sort(x, 0, true);
+  CHECK(same(down, f64({kNan, kNan, kInf, 2, 2, 1, 1})));
+  CHECK(same(down_at, i64({1, 6, 4, 0, 3, 2, 5})));
+  CHECK(same(topk(x, 4).indices, i64({1, 6, 4, 0})));
+  CHECK(same(topk(x, 3, 0, false).indices, i64({2, 5, 0})));
+  CHECK(same(sort(tensor({3, 1, 2}, {.dtype = DType::u8})).values,
+             tensor({1, 2, 3}, {.dtype = DType::u8})));
+  CHECK_THROWS_WITH(topk(x, 8), ContainsSubstring("[topk] expected k in [0, 7]"));
+  CHECK_THROWS_WITH(sort(x, 1), ContainsSubstring("expected a dimension in [-1, 0], got 1"));
+}
+
 TEST_CASE("norms at zero have gradient zero", "[unit]") {
   for (double p : {1.0, 2.0, kInf}) {
     const Tensor x = zeros({3}, kF64).requires_grad_();
