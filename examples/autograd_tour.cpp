@@ -1,8 +1,7 @@
 // A tour of the engine: what is recorded in the forward pass, what flows back, and what goes wrong
 // when a rule is broken. Run it and read the source beside what it prints.
-#include <invar/invar.hpp>
-
 #include <cstdio>
+#include <invar/invar.hpp>
 #include <set>
 
 using namespace invar;
@@ -54,8 +53,9 @@ void tensors() {
   const Tensor y = tanh(sum(unsqueeze(x, 2) * weight, {1}) + bias);
   fmt::print("y = tanh(x W + b) =\n{}\n", y);
   sum(square(y)).backward();
-  fmt::print("\nd sum(y^2) / d b: broadcast on the way in, so summed over rows on the way out\n{}\n",
-             bias.grad());
+  fmt::print(
+      "\nd sum(y^2) / d b: broadcast on the way in, so summed over rows on the way out\n{}\n",
+      bias.grad());
   const Tensor row = select(weight.detach(), 0, 1);
   fmt::print("\nrow 1 of W is a view: same storage ({}), offset {}, strides {}\n",
              row.storage() == weight.storage(), row.offset(), row.strides());

@@ -64,6 +64,34 @@ struct Problem {
 
 bool is_empty(const Tensor& t) { return t.numel() == 0; }
 
+// A strided 1x1 convolution reads every stride-th pixel only, so it is the plain 1x1 convolution of
+// those pixels. oneDNN 3.2 packs them itself into its scratchpad, and writes past its end when the
+// channels are not a multiple of the vector width (AVX2): the three functions below pack first.
+bool is_strided_pointwise(const Dims& weight, const Conv2dOptions& o) {
+  return weight[1] == 1 && weight[2] == 1 && o.padding.height == 0 && o.padding.width == 0 &&
+         (o.stride.height > 1 || o.stride.width > 1);
+}
+
+/// Every stride-th pixel of x: a view [N, rows, columns, C].
+Tensor sampled_view(const Tensor& x, std::int64_t rows, std::int64_t columns,
+                    const Conv2dOptions& o) {
+  const Dims& s = x.strides();
+  return alias(x, {x.shape()[0], rows, columns, x.shape()[3]},
+               {s[0], s[1] * o.stride.height, s[2] * o.stride.width, s[3]}, x.offset());
+}
+
+Tensor sampled(const Tensor& x, std::int64_t rows, std::int64_t columns, const Conv2dOptions& o) {
+  const Tensor view = sampled_view(x, rows, columns, o);
+  Tensor dense = empty(view.shape(), x.options());
+  copy(view, dense);
+  return dense;
+}
+
+Conv2dOptions without_stride(Conv2dOptions o) {
+  o.stride = 1;
+  return o;
+}
+
 }  // namespace
 
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
@@ -73,6 +101,10 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
   if (is_empty(x)) {  // no channels: the empty sum
     if (bias.defined()) return copy(bias, out);
     return fill(0, out);
+  }
+  if (is_strided_pointwise(weight.shape(), o)) {
+    return conv2d(sampled(x, out.shape()[1], out.shape()[2], o), weight, bias, without_stride(o),
+                  out);
   }
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
   const bool with_bias = bias.defined();
@@ -91,6 +123,13 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
                            const Tensor& out) {
   if (out.dtype() == DType::f64) return reference::conv2d_backward_input(gradient, weight, o, out);
   if (is_empty(gradient) || is_empty(out)) return fill(0, out);
+  if (is_strided_pointwise(weight.shape(), o)) {
+    const Dims& g = gradient.shape();
+    const Tensor read = empty({g[0], g[1], g[2], out.shape()[3]}, out.options());
+    conv2d_backward_input(gradient, weight, without_stride(o), read);
+    fill(0, out);
+    return copy(read, sampled_view(out, g[1], g[2], o));
+  }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
   const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_input"), [&] {
     return dnnl::convolution_backward_data::primitive_desc(
@@ -110,6 +149,10 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
                             const Tensor& out) {
   if (out.dtype() == DType::f64) return reference::conv2d_backward_weight(gradient, x, o, out);
   if (is_empty(gradient) || is_empty(x)) return fill(0, out);
+  if (is_strided_pointwise(out.shape(), o)) {
+    return conv2d_backward_weight(gradient, sampled(x, gradient.shape()[1], gradient.shape()[2], o),
+                                  without_stride(o), out);
+  }
   const Problem p{x.shape(), out.shape(), gradient.shape(), o, out.dtype()};
   const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {
     return dnnl::convolution_backward_weights::primitive_desc(

@@ -1,0 +1,219 @@
+#include "experiment.hpp"
+
+#include <invar/core/progress.hpp>
+#include <invar/nn/optim/adam.hpp>
+#include <invar/nn/optim/lars.hpp>
+#include <invar/nn/optim/sgd.hpp>
+
+namespace invar::app {
+namespace {
+
+/// An object of the configuration, {} if it is left out.
+Json section(const Json& config, const char* key) { return config.value(key, Json::object()); }
+
+void check_name(const std::string& what, const std::string& name,
+                const std::vector<std::string>& known) {
+  check(std::find(known.begin(), known.end(), name) != known.end(), what,
+        "expected one of {}, got \"{}\": did you mean \"{}\"?", fmt::join(known, ", "), name,
+        nearest_word(name, known));
+}
+
+TrainingOptions read_training(const Json& json) {
+  JsonReader reader(json, "training");
+  TrainingOptions o;
+  o.batch_size = reader.get("batch_size", o.batch_size);
+  o.epochs = reader.get("epochs", o.epochs);
+  o.joint_views = reader.get("joint_views", o.joint_views);
+  o.ema_decay = reader.get("ema_decay", o.ema_decay);
+  o.clip_grad_norm = reader.get("clip_grad_norm", o.clip_grad_norm);
+  o.workers = reader.get("workers", o.workers);
+  o.log_every = reader.get("log_every", o.log_every);
+  reader.finish();
+  check(o.batch_size >= 2, "training", "expected a batch_size of at least 2, got {}", o.batch_size);
+  check(o.epochs >= 1, "training", "expected at least 1 epoch, got {}", o.epochs);
+  check(o.ema_decay >= 0 && o.ema_decay < 1, "training", "expected ema_decay in [0, 1), got {}",
+        o.ema_decay);
+  check(o.clip_grad_norm >= 0, "training", "expected clip_grad_norm >= 0, got {}",
+        o.clip_grad_norm);
+  check(o.log_every >= 1, "training", "expected log_every of at least 1, got {}", o.log_every);
+  return o;
+}
+
+CheckpointOptions read_checkpoints(const Json& json) {
+  JsonReader reader(json, "checkpoints");
+  CheckpointOptions o;
+  o.every_steps = reader.get("every_steps", o.every_steps);
+  o.keep = reader.get("keep", o.keep);
+  reader.finish();
+  check(o.every_steps >= 0, "checkpoints", "expected every_steps >= 0, got {}", o.every_steps);
+  check(o.keep >= 1, "checkpoints", "expected to keep at least 1, got {}", o.keep);
+  return o;
+}
+
+EvaluationOptions read_evaluation(const Json& json) {
+  JsonReader reader(json, "evaluation");
+  EvaluationOptions o;
+  o.baselines = reader.get("baselines", o.baselines);
+  o.knn.k = reader.get("k", o.knn.k);
+  o.knn.temperature = reader.get("temperature", o.knn.temperature);
+  o.linear.epochs = reader.get("linear_epochs", o.linear.epochs);
+  o.linear.learning_rate = reader.get("linear_lr", o.linear.learning_rate);
+  reader.finish();
+  return o;
+}
+
+ssl::ExpanderOptions read_expander(const Json& json) {
+  JsonReader reader(json, "expander");
+  ssl::ExpanderOptions o;
+  o.layers = reader.get("layers", o.layers);
+  o.hidden_bias = reader.get("hidden_bias", o.hidden_bias);
+  o.last_bias = reader.get("last_bias", o.last_bias);
+  reader.finish();
+  check(!o.layers.empty(), "expander", "expected at least one layer");
+  return o;
+}
+
+struct EncoderConfig {
+  int depth;
+  nn::ResNetOptions options;  ///< but for the number of input channels, which the data decides
+};
+
+EncoderConfig read_encoder(const Json& json) {
+  JsonReader reader(json, "encoder");
+  const auto name = reader.get<std::string>("name", "resnet18");
+  check_name("encoder", name, {"resnet18", "resnet34", "resnet50"});
+  EncoderConfig o{.depth = name == "resnet18" ? 18 : name == "resnet34" ? 34 : 50, .options = {}};
+  const auto stem = reader.get<std::string>("stem", "cifar");
+  check_name("encoder", stem, {"cifar", "imagenet"});
+  o.options.stem = stem == "cifar" ? nn::Stem::cifar : nn::Stem::imagenet;
+  o.options.width = reader.get("width", o.options.width);
+  o.options.zero_init_residual = reader.get("zero_init_residual", o.options.zero_init_residual);
+  o.options.cifar_padding = reader.get("cifar_padding", o.options.cifar_padding);
+  reader.finish();
+  check(o.options.width >= 1, "encoder", "expected a width of at least 1, got {}", o.options.width);
+  return o;
+}
+
+struct OptimizerConfig {
+  std::string name;
+  double lr;
+  nn::SGDOptions sgd;
+  nn::LARSOptions lars;
+  nn::AdamOptions adam;
+  nn::AdamWOptions adamw;
+};
+
+OptimizerConfig read_optimizer(const Json& json, std::int64_t batch_size) {
+  JsonReader reader(json, "optimizer");
+  OptimizerConfig o;
+  o.name = reader.get<std::string>("name", "adamw");
+  check_name("optimizer", o.name, {"sgd", "lars", "lars_clipped", "adam", "adamw"});
+  // "lr_per_256": the rate for a batch of 256, scaled linearly to the batch.
+  check(reader.has("lr") != reader.has("lr_per_256"), "optimizer",
+        "expected exactly one of \"lr\" and \"lr_per_256\"");
+  o.lr = reader.has("lr") ? reader.get("lr", 0.0)
+                          : reader.get("lr_per_256", 0.0) * static_cast<double>(batch_size) / 256;
+  check(o.lr > 0, "optimizer", "expected a learning rate > 0, got {}", o.lr);
+  if (o.name == "sgd") {
+    o.sgd.lr = o.lr;
+    o.sgd.momentum = reader.get("momentum", o.sgd.momentum);
+    o.sgd.nesterov = reader.get("nesterov", o.sgd.nesterov);
+    o.sgd.weight_decay = reader.get("weight_decay", o.sgd.weight_decay);
+  } else if (o.name.starts_with("lars")) {
+    o.lars.lr = o.lr;
+    o.lars.variant = o.name == "lars" ? LarsVariant::official : LarsVariant::clipped;
+    o.lars.momentum = reader.get("momentum", o.lars.momentum);
+    o.lars.weight_decay = reader.get("weight_decay", o.lars.weight_decay);
+    o.lars.eta = reader.get("eta", o.lars.eta);
+  } else {
+    o.adam.lr = o.adamw.lr = o.lr;
+    o.adam.weight_decay = reader.get("weight_decay", o.name == "adam" ? 0 : 1e-2);
+    o.adamw.weight_decay = o.adam.weight_decay;
+    o.adam.betas = o.adamw.betas = reader.get("betas", o.adam.betas);
+  }
+  reader.finish();
+  return o;
+}
+
+std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::int64_t epochs,
+                                            std::int64_t steps_per_epoch) {
+  JsonReader reader(json, "schedule");
+  const auto name = reader.get<std::string>("name", "warmup_cosine");
+  check_name("schedule", name, {"warmup_cosine", "constant"});
+  if (name == "constant") {
+    reader.finish();
+    return std::make_unique<nn::ConstantSchedule>(lr);
+  }
+  nn::WarmupCosineOptions o{.base_lr = lr, .total_steps = epochs * steps_per_epoch};
+  check(!(reader.has("warmup_steps") && reader.has("warmup_epochs")), "schedule",
+        "expected at most one of \"warmup_steps\" and \"warmup_epochs\"");
+  o.warmup_steps = reader.get<std::int64_t>("warmup_steps", 0);
+  o.warmup_steps =
+      std::max(o.warmup_steps, reader.get<std::int64_t>("warmup_epochs", 0) * steps_per_epoch);
+  o.start_lr = reader.get("start_lr", o.start_lr);
+  o.end_lr = reader.get("end_lr", o.end_lr);
+  o.warmup_reaches_base = reader.get("warmup_reaches_base", o.warmup_reaches_base);
+  reader.finish();
+  return std::make_unique<nn::WarmupCosine>(o);
+}
+
+}  // namespace
+
+Experiment::Experiment(const Json& config)
+    : test_view(make_pipeline(section(config, "test_view"))), config_(config) {
+  JsonReader reader(config, "config");
+  seed = reader.get<std::uint64_t>("seed", 0);
+  reader.require<Json>("data");
+  views = make_views(reader.require<Json>("views"));
+  check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
+  reader.require<Json>("test_view");
+  objective = ssl::make_objective(reader.require<Json>("objective"));
+  training = read_training(reader.get("training", Json::object()));
+  checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));
+  evaluation = read_evaluation(reader.get("evaluation", Json::object()));
+  read_encoder(reader.get("encoder", Json::object()));
+  read_expander(reader.get("expander", Json::object()));
+  const OptimizerConfig optimizer =
+      read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
+  // The real number of steps is known once the data is loaded; names and keys are checked here.
+  read_schedule(reader.get("schedule", Json::object()), optimizer.lr, training.epochs,
+                std::int64_t{1} << 40);
+  reader.finish();
+}
+
+DatasetPtr Experiment::load(Split split) const {
+  const std::string label = split == Split::train ? "train images" : "test images";
+  std::unique_ptr<Progress> progress;
+  DatasetPtr images = make_dataset(config_["data"], split, [&](std::int64_t done, std::int64_t n) {
+    if (!progress) progress = std::make_unique<Progress>(label, "images", n);
+    progress->update(done);
+  });
+  if (progress) progress->finish();
+  return images;
+}
+
+nn::ResNet Experiment::make_encoder(int channels) const {
+  EncoderConfig encoder = read_encoder(section(config_, "encoder"));
+  encoder.options.in_channels = channels;
+  return nn::ResNet(encoder.depth, encoder.options);
+}
+
+nn::Sequential Experiment::make_expander(std::int64_t features) const {
+  return ssl::make_expander(features, read_expander(section(config_, "expander")));
+}
+
+std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& model) const {
+  const OptimizerConfig o = read_optimizer(config_["optimizer"], training.batch_size);
+  if (o.name == "sgd") return std::make_unique<nn::SGD>(model, o.sgd);
+  if (o.name == "adam") return std::make_unique<nn::Adam>(model, o.adam);
+  if (o.name == "adamw") return std::make_unique<nn::AdamW>(model, o.adamw);
+  return std::make_unique<nn::LARS>(model, o.lars);
+}
+
+std::unique_ptr<nn::Schedule> Experiment::make_schedule(std::int64_t steps_per_epoch) const {
+  return read_schedule(section(config_, "schedule"),
+                       read_optimizer(config_["optimizer"], training.batch_size).lr,
+                       training.epochs, steps_per_epoch);
+}
+
+}  // namespace invar::app

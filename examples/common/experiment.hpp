@@ -1,0 +1,76 @@
+#pragma once
+// Experiment: a JSON configuration, checked and turned into objects. Everything is read up front,
+// so a misspelt key stops a run before it starts.
+//
+//   {"seed": 0,
+//    "data":       {"name": "fashion_mnist"},                  data/dataset.hpp
+//    "views":      [[{"name": "RandomResizedCrop", ...}], ...], data/transforms.hpp; one list: both
+//    views "test_view":  [{"name": "Normalize", ...}],               what evaluation sees
+//    "encoder":    {"name": "resnet18", "stem": "cifar", "width": 16},
+//    "expander":   {"layers": [512, 512, 512]},
+//    "objective":  {"name": "vicreg"},                         ssl/objective.hpp
+//    "optimizer":  {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-4},
+//    "schedule":   {"warmup_steps": 100},
+//    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99},
+//    "checkpoints": {"every_steps": 0, "keep": 2},
+//    "evaluation": {"baselines": true}}
+#include <invar/core/json_reader.hpp>
+#include <invar/data/dataset.hpp>
+#include <invar/data/transforms.hpp>
+#include <invar/nn/optim/optimizer.hpp>
+#include <invar/nn/optim/schedule.hpp>
+#include <invar/nn/resnet.hpp>
+#include <invar/ssl/evaluation.hpp>
+#include <invar/ssl/expander.hpp>
+#include <invar/ssl/objective.hpp>
+#include <memory>
+
+namespace invar::app {
+
+struct TrainingOptions {
+  std::int64_t batch_size = 256;
+  std::int64_t epochs = 10;
+  /// false: the encoder runs once per view, as in the authors' code, and batch-norm sees each view
+  /// alone. true: once on all views together. The two are different methods.
+  bool joint_views = false;
+  /// Decay of the averaged copy of the encoder that is evaluated; 0: none, the trained one is.
+  double ema_decay = 0;
+  double clip_grad_norm = 0;    ///< 0: no clipping
+  int workers = -1;             ///< of the loader; -1: its choice
+  std::int64_t log_every = 20;  ///< steps between two lines of metrics
+};
+
+struct CheckpointOptions {
+  std::int64_t every_steps = 0;  ///< 0: once per epoch
+  int keep = 2;
+};
+
+struct EvaluationOptions {
+  bool baselines = false;  ///< raw pixels and the untrained network as well
+  ssl::KnnOptions knn;
+  ssl::LinearProbeOptions linear;
+};
+
+class Experiment {
+ public:
+  explicit Experiment(const Json& config);
+
+  DatasetPtr load(Split split) const;
+  nn::ResNet make_encoder(int channels) const;
+  nn::Sequential make_expander(std::int64_t features) const;
+  std::unique_ptr<nn::Optimizer> make_optimizer(const nn::Module& model) const;
+  std::unique_ptr<nn::Schedule> make_schedule(std::int64_t steps_per_epoch) const;
+
+  std::uint64_t seed;
+  std::vector<Pipeline> views;
+  Pipeline test_view;
+  std::unique_ptr<ssl::Objective> objective;
+  TrainingOptions training;
+  CheckpointOptions checkpoints;
+  EvaluationOptions evaluation;
+
+ private:
+  Json config_;
+};
+
+}  // namespace invar::app

@@ -1,0 +1,149 @@
+#include "run_directory.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <invar/core/file.hpp>
+#include <invar/core/version.hpp>
+#include <invar/ops/machine.hpp>
+
+namespace invar::app {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kMetrics = "metrics.jsonl";
+
+void make_directory(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  check(!error, "run", "expected to create the folder '{}', got \"{}\"", path.string(),
+        error.message());
+}
+
+/// Writes all of `text` at the end of the file.
+void append(const fs::path& path, const std::string& text) {
+  const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  check(file >= 0, "run", "expected to open '{}', got \"{}\"", path.string(), std::strerror(errno));
+  std::size_t written = 0;
+  int error = 0;
+  while (written < text.size() && error == 0) {
+    const ssize_t n = ::write(file, text.data() + written, text.size() - written);
+    if (n >= 0) {
+      written += static_cast<std::size_t>(n);
+    } else if (errno != EINTR) {
+      error = errno;
+    }
+  }
+  ::close(file);
+  check(error == 0, "run", "expected to write '{}', got \"{}\"", path.string(),
+        std::strerror(error));
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path, Json config)
+    : path_(std::move(path)), config_(std::move(config)) {}
+
+RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
+  check(!fs::exists(path / "config.json"), "run",
+        "expected a folder without a run, got '{}': continue it with --resume, or choose another "
+        "--out",
+        path.string());
+  RunDirectory run(path, config);
+  make_directory(run.checkpoints());
+  // Left over from a start that never got as far as its config.
+  std::error_code ignored;
+  fs::remove(path / kMetrics, ignored);
+  run.write_json("config.json", config);
+  return run;
+}
+
+RunDirectory RunDirectory::open(const fs::path& path) {
+  check(fs::exists(path / "config.json"), "run",
+        "expected a run to resume in '{}', got no config.json there: start it without --resume",
+        path.string());
+  return RunDirectory(path, read_json(path / "config.json"));
+}
+
+void RunDirectory::log(const Json& line) { append(path_ / kMetrics, line.dump() + "\n"); }
+
+void RunDirectory::cut_metrics(std::int64_t last_step) {
+  if (!fs::exists(path_ / kMetrics)) return;
+  std::string kept;
+  const std::string text = read_file(path_ / kMetrics);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = text.find('\n', at);
+    if (end == std::string::npos) break;
+    const std::string line = text.substr(at, end - at);
+    const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    check(parsed.is_object() && parsed.contains("step"), "run",
+          "expected a JSON object with \"step\" in every line of '{}', got {}",
+          (path_ / kMetrics).string(), line.substr(0, 60));
+    if (parsed["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
+    at = end + 1;
+  }
+  write_file_atomically(path_ / kMetrics, [&](FileWriter& file) { file.write(kept); });
+}
+
+std::vector<std::string> RunDirectory::record_environment() const {
+  const Machine here = machine();
+  const Json now = {{"invar", version()},
+                    {"processor", here.processor},
+                    {"instruction_set", here.instruction_set},
+                    {"onednn", here.onednn},
+                    {"threads", here.threads}};
+  std::vector<std::string> differences;
+  if (fs::exists(path_ / "environment.json")) {
+    const Json before = read_json(path_ / "environment.json");
+    for (const auto& [key, value] : now.items()) {
+      if (before.value(key, Json()) != value) {
+        differences.push_back(fmt::format("{}: {} instead of {}", key, value.dump(),
+                                          before.value(key, Json()).dump()));
+      }
+    }
+  }
+  write_json("environment.json", now);
+  return differences;
+}
+
+void RunDirectory::write_json(const char* name, const Json& json) const {
+  write_file_atomically(path_ / name, [&](FileWriter& file) { file.write(json.dump(2) + "\n"); });
+}
+
+Json read_json(const fs::path& path) {
+  const std::string text = read_file(path);
+  try {
+    return Json::parse(text, nullptr, true, /*ignore_comments=*/true);
+  } catch (const Json::parse_error& error) {
+    // nlohmann's message holds line and column after its own prefix.
+    const std::string what = error.what();
+    const std::size_t from = what.find("at line");
+    fail("json", "expected JSON in '{}', got an error {}", path.string(),
+         from == std::string::npos ? what : what.substr(from));
+  }
+}
+
+void apply_override(Json& config, const std::string& assignment) {
+  const std::size_t equals = assignment.find('=');
+  check(equals != std::string::npos && equals > 0, "--set", "expected key=value, got \"{}\"",
+        assignment);
+  const std::string value = assignment.substr(equals + 1);
+  Json* at = &config;
+  std::string path = assignment.substr(0, equals);
+  for (std::size_t from = 0; from <= path.size();) {
+    const std::size_t dot = std::min(path.find('.', from), path.size());
+    const std::string key = path.substr(from, dot - from);
+    check(!key.empty() && (at->is_object() || at->is_null()), "--set",
+          "expected a path of keys like training.epochs, got \"{}\"", path);
+    at = &(*at)[key];
+    from = dot + 1;
+  }
+  *at = Json::parse(value, nullptr, /*allow_exceptions=*/false);
+  if (at->is_discarded()) *at = value;
+}
+
+}  // namespace invar::app

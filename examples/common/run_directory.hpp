@@ -1,0 +1,58 @@
+#pragma once
+// RunDirectory: what a training run leaves on disk.
+//
+//   DIR/config.json        the complete configuration: with it, the run can be repeated
+//   DIR/environment.json   machine, versions, threads; written anew at each start
+//   DIR/metrics.jsonl      one JSON object per logged step or evaluation, in the order they
+//   happened DIR/checkpoints/       the last few and the best (nn/checkpoint.hpp)
+//   DIR/encoder.safetensors  the trained encoder under torchvision's names
+//   DIR/result.json        the final evaluation
+//
+// Every file but metrics.jsonl is replaced atomically. metrics.jsonl is only appended to, and cut
+// back to the checkpoint when a run resumes, so that it reads as if the run had never stopped.
+#include <cstdint>
+#include <filesystem>
+#include <invar/core/json_reader.hpp>
+#include <string>
+#include <vector>
+
+namespace invar::app {
+
+class RunDirectory {
+ public:
+  /// A new run; Error if the directory holds one already.
+  static RunDirectory create(const std::filesystem::path& path, const Json& config);
+  /// An existing run; Error if there is none.
+  static RunDirectory open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  const Json& config() const { return config_; }
+
+  /// Adds a line; it is in the file when this returns.
+  void log(const Json& line);
+  /// Removes every line whose "step" is larger, and an incomplete last line.
+  void cut_metrics(std::int64_t last_step);
+
+  /// Where nn::CheckpointFolder keeps its files.
+  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+
+  /// Writes environment.json; returns what differs from the one before that may change results
+  /// (processor, threads, versions), for a warning.
+  std::vector<std::string> record_environment() const;
+
+  void write_json(const char* name, const Json& json) const;
+
+ private:
+  RunDirectory(std::filesystem::path path, Json config);
+
+  std::filesystem::path path_;
+  Json config_;
+};
+
+/// Reads a JSON file (comments allowed); Error naming file, line and column if it is not JSON.
+Json read_json(const std::filesystem::path& path);
+
+/// Sets `path` ("training.epochs") to a value given as text: JSON where it parses, else a string.
+void apply_override(Json& config, const std::string& assignment);
+
+}  // namespace invar::app

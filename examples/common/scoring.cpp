@@ -1,0 +1,33 @@
+#include "scoring.hpp"
+
+#include <invar/core/progress.hpp>
+#include <invar/data/loader.hpp>
+
+namespace invar::app {
+
+ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
+                                  const Pipeline& view, const std::string& label) {
+  constexpr std::int64_t kBatch = 500;
+  Loader loader(images, {view},
+                {.batch_size = kBatch, .shuffle = false, .drop_last = false, .epochs = 1});
+  Progress progress(label, "images", images->size());
+  std::int64_t done = 0;
+  auto features = ssl::extract_features(encoder, [&]() -> std::pair<Tensor, Tensor> {
+    progress.update(done);
+    if (loader.done()) return {};
+    Batch batch = loader.next();
+    done += batch.labels.numel();
+    return {batch.views[0], batch.labels};
+  });
+  progress.finish();
+  return features;
+}
+
+Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
+             std::int64_t classes, const ssl::KnnOptions& knn,
+             const ssl::LinearProbeOptions& linear) {
+  return {ssl::knn_accuracy(train, test, classes, knn),
+          ssl::linear_probe(train, test, classes, linear)};
+}
+
+}  // namespace invar::app

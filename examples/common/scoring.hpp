@@ -1,0 +1,25 @@
+#pragma once
+// kNN and linear-probe accuracy of an encoder, or of the raw pixels, on a labelled data set.
+#include <functional>
+#include <invar/data/dataset.hpp>
+#include <invar/data/transforms.hpp>
+#include <invar/nn/module.hpp>
+#include <invar/ssl/evaluation.hpp>
+
+namespace invar::app {
+
+/// In percent of the test images.
+struct Scores {
+  double knn = 0;
+  double linear = 0;
+};
+
+/// Features of every image under `view`, in order, with a progress line named `label`.
+ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
+                                  const Pipeline& view, const std::string& label);
+
+Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
+             std::int64_t classes, const ssl::KnnOptions& knn,
+             const ssl::LinearProbeOptions& linear);
+
+}  // namespace invar::app

@@ -1,0 +1,51 @@
+// embed: the features of every image of a data set, as NumPy files.
+//
+//   embed runs/first/encoder.safetensors --out features
+//   embed runs/first/encoder.safetensors --out mine --data '{"name": "image_folder", "root":
+//   "..."}'
+//
+// Writes features.npy [n, d] f32 and, if the data has labels, labels.npy [n] i64, in the order of
+// the data set.
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <invar/data/npy.hpp>
+
+#include "common/encoder_file.hpp"
+#include "common/experiment.hpp"
+#include "common/scoring.hpp"
+
+using namespace invar;
+
+int main(int argc, char** argv) {
+  CLI::App app("The features of every image of a data set, as NumPy files.");
+  std::string file, data, out, split = "test";
+  app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
+  app.add_option("--out", out, "folder for features.npy and labels.npy")->required();
+  app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
+  app.add_option("--split", split, "train or test")
+      ->check(CLI::IsMember({"train", "test"}))
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    app::TrainedEncoder trained = app::load_encoder(file);
+    if (!data.empty()) {
+      trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
+      check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
+    }
+    const app::Experiment experiment(trained.config);
+    const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
+    const auto embedded =
+        app::features_of(trained.encoder, images, experiment.test_view, "features");
+    std::error_code error;
+    std::filesystem::create_directories(out, error);
+    check(!error, "embed", "expected to create the folder '{}', got \"{}\"", out, error.message());
+    write_npy(std::filesystem::path(out) / "features.npy", embedded.features);
+    if (!images->classes().empty()) {
+      write_npy(std::filesystem::path(out) / "labels.npy", embedded.labels);
+    }
+    fmt::print("wrote features {} to {}\n", embedded.features.shape(), out);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "embed: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,61 @@
+// evaluate: how good is a trained encoder? kNN and linear-probe accuracy on labelled data, as JSON.
+//
+//   evaluate runs/first/encoder.safetensors
+//   evaluate runs/first/checkpoints/best.safetensors --data '{"name": "cifar10", "root": "..."}'
+//
+// Data and test view are those that the encoder was trained with, unless given.
+#include <CLI/CLI.hpp>
+#include <invar/core/file.hpp>
+
+#include "common/encoder_file.hpp"
+#include "common/experiment.hpp"
+#include "common/scoring.hpp"
+
+using namespace invar;
+
+int main(int argc, char** argv) {
+  CLI::App app("kNN and linear-probe accuracy of a trained encoder.");
+  std::string file, data, out;
+  ssl::KnnOptions knn;
+  ssl::LinearProbeOptions linear;
+  app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
+  app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
+  app.add_option("--k", knn.k, "neighbours")->capture_default_str();
+  app.add_option("--temperature", knn.temperature, "of the neighbours' weights")
+      ->capture_default_str();
+  app.add_option("--epochs", linear.epochs, "of the linear probe")->capture_default_str();
+  app.add_option("--lr", linear.learning_rate, "of the linear probe")->capture_default_str();
+  app.add_option("--seed", linear.seed, "of the linear probe")->capture_default_str();
+  app.add_option("--out", out, "write the JSON result here too");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    app::TrainedEncoder trained = app::load_encoder(file);
+    if (!data.empty()) {
+      trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
+      check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
+    }
+    const app::Experiment experiment(trained.config);
+    const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
+    check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
+    const app::Scores scores =
+        app::score(app::features_of(trained.encoder, train, experiment.test_view, "train features"),
+                   app::features_of(trained.encoder, test, experiment.test_view, "test features"),
+                   static_cast<std::int64_t>(train->classes().size()), knn, linear);
+    const Json result = {{"file", file},
+                         {"data", trained.config["data"]},
+                         {"train_images", train->size()},
+                         {"test_images", test->size()},
+                         {"k", knn.k},
+                         {"temperature", knn.temperature},
+                         {"linear_epochs", linear.epochs},
+                         {"knn", scores.knn},
+                         {"linear", scores.linear}};
+    if (!out.empty()) {
+      write_file_atomically(out, [&](FileWriter& f) { f.write(result.dump(2) + "\n"); });
+    }
+    fmt::print("{}\n", result.dump(2));
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "evaluate: {}\n", error.what());
+    return 1;
+  }
+}

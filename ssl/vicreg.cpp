@@ -1,0 +1,63 @@
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/loss.hpp>
+#include <invar/ops/matmul.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
+#include <invar/ssl/vicreg.hpp>
+
+namespace invar::ssl {
+
+Tensor variance_hinge(const Tensor& z, double gamma, double eps) {
+  const Tensor deviation = sqrt(var(z, {0}) + eps);
+  return mean(relu(gamma - deviation));
+}
+
+Tensor off_diagonal_covariance(const Tensor& z) {
+  const Tensor x = z - mean(z, {0}, /*keepdim=*/true);
+  const Tensor covariance = matmul(transpose(x), x) / static_cast<double>(z.size(0) - 1);
+  const Tensor off_diagonal = 1 - eye(z.size(1), -1, z.options());
+  return sum(square(covariance * off_diagonal)) / static_cast<double>(z.size(1));
+}
+
+ObjectiveOutput Vicreg::operator()(const Tensors& embeddings) const {
+  check_embeddings("vicreg", embeddings);
+  const std::size_t views = embeddings.size();
+  Tensor invariance = zeros({}, embeddings[0].options());
+  for (std::size_t a = 0; a < views; ++a) {
+    for (std::size_t b = a + 1; b < views; ++b) {
+      invariance = invariance + mse_loss(embeddings[a], embeddings[b]);
+    }
+  }
+  invariance = invariance / static_cast<double>(views * (views - 1) / 2);
+
+  Tensor variance = zeros({}, embeddings[0].options());
+  Tensor covariance = variance;
+  for (const Tensor& z : embeddings) {
+    variance = variance + variance_hinge(z, options_.gamma, options_.eps);
+    covariance = covariance + off_diagonal_covariance(z);
+  }
+  const double pair = 2.0 / static_cast<double>(views);
+  variance = variance * (options_.halve_variance ? pair / 2 : pair);
+  covariance = covariance * pair;
+
+  return {invariance * options_.invariance + variance * options_.variance +
+              covariance * options_.covariance,
+          {{"invariance", invariance.detach()},
+           {"variance", variance.detach()},
+           {"covariance", covariance.detach()}}};
+}
+
+Vicreg::Options Vicreg::read_options(JsonReader& reader) {
+  Options o;
+  o.invariance = reader.get("invariance", o.invariance);
+  o.variance = reader.get("variance", o.variance);
+  o.covariance = reader.get("covariance", o.covariance);
+  o.gamma = reader.get("gamma", o.gamma);
+  o.eps = reader.get("eps", o.eps);
+  o.halve_variance = reader.get("halve_variance", o.halve_variance);
+  check(o.eps > 0, "vicreg", "expected eps > 0, got {}: the square root needs it", o.eps);
+  return o;
+}
+
+}  // namespace invar::ssl

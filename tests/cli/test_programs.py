@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""Runs the programs as a user would, on small data made here: training, resuming after every kind of
+end, evaluation, and what happens with bad input.
+
+usage: test_programs.py BIN_FOLDER [unittest arguments]
+"""
+import array
+import gzip
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BIN = pathlib.Path(sys.argv.pop(1)).resolve()
+
+
+def write_idx(path: pathlib.Path, shape: list[int], data: bytes) -> None:
+    path.write_bytes(gzip.compress(struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape) + data))
+
+
+def make_images(folder: pathlib.Path, train: int = 96, test: int = 40, size: int = 12) -> dict:
+    """Three classes of noisy stripes as gzipped IDX files; returns the "data" part of a configuration."""
+    rng = random.Random(0)
+    data: dict = {"name": "idx", "classes": ["rows", "columns", "checks"]}
+    for split, count in (("train", train), ("test", test)):
+        labels = bytes(i % 3 for i in range(count))
+        pixels = bytearray()
+        for label in labels:
+            for y in range(size):
+                for x in range(size):
+                    on = (y // 2 % 2, x // 2 % 2, (x // 2 + y // 2) % 2)[label]
+                    pixels.append(min(255, 40 + 150 * on + rng.randrange(60)))
+        write_idx(folder / f"{split}-images.gz", [count, size, size], bytes(pixels))
+        write_idx(folder / f"{split}-labels.gz", [count], labels)
+        data[split] = {"images": str(folder / f"{split}-images.gz"),
+                       "labels": str(folder / f"{split}-labels.gz")}
+    return data
+
+
+def configuration(data: dict) -> dict:
+    normalise = {"name": "Normalize", "mean": [0.5], "std": [0.25]}
+    return {
+        "seed": 3,
+        "data": data,
+        "views": [{"name": "RandomResizedCrop", "size": 12, "scale": [0.5, 1.0]},
+                  {"name": "RandomErasing", "p": 0.5, "side": [2, 4]}, normalise],
+        "test_view": [normalise],
+        "encoder": {"name": "resnet18", "stem": "cifar", "width": 4},
+        "expander": {"layers": [16, 16]},
+        "objective": {"name": "vicreg"},
+        "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-4},
+        "schedule": {"warmup_steps": 3},
+        "training": {"batch_size": 16, "epochs": 3, "ema_decay": 0.9, "log_every": 1, "workers": 1},
+        "checkpoints": {"every_steps": 2, "keep": 2},
+        "evaluation": {"linear_epochs": 3, "k": 5},
+    }
+
+
+def read_safetensors(path: pathlib.Path) -> tuple[dict, dict]:
+    """Metadata and the raw bytes of every tensor."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8:8 + length])
+    metadata = header.pop("__metadata__", {})
+    body = raw[8 + length:]
+    return metadata, {name: (t["dtype"], t["shape"], body[slice(*t["data_offsets"])])
+                      for name, t in header.items()}
+
+
+def metrics(run: pathlib.Path) -> list[dict]:
+    """The logged lines without what a clock decides."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("train_seconds", None)
+    return lines
+
+
+class Programs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-cli-"))
+        cls.config = configuration(make_images(cls.folder))
+        cls.config_path = cls.folder / "config.json"
+        cls.config_path.write_text(json.dumps(cls.config))
+        cls.reference = cls.folder / "reference"
+        done = cls.run_program("pretrain", cls.config_path, "--out", cls.reference)
+        if done.returncode != 0:
+            raise AssertionError(f"the reference run failed:\n{done.stdout}\n{done.stderr}")
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        shutil.rmtree(cls.folder)
+
+    @staticmethod
+    def run_program(name: str, *arguments, timeout: float = 120) -> subprocess.CompletedProcess:
+        return subprocess.run([BIN / name, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=timeout)
+
+    def fails(self, message: str, name: str, *arguments) -> str:
+        """Runs a program that must refuse: exit code 1 and one line that holds `message`."""
+        done = self.run_program(name, *arguments)
+        self.assertEqual(done.returncode, 1, f"{done.stdout}\n{done.stderr}")
+        self.assertIn(message, done.stderr)
+        return done.stderr
+
+    def with_config(self, **changes) -> pathlib.Path:
+        path = self.folder / "changed.json"
+        path.write_text(json.dumps({**self.config, **changes}))
+        return path
+
+    def assert_same_run(self, run: pathlib.Path) -> None:
+        self.assertEqual(metrics(run), metrics(self.reference))
+        for name in ("step-000000018.safetensors", "best.safetensors"):
+            ours, theirs = (read_safetensors(folder / "checkpoints" / name)[1]
+                            for folder in (run, self.reference))
+            self.assertEqual(ours.keys(), theirs.keys())
+            for tensor in ours:
+                self.assertEqual(ours[tensor], theirs[tensor], f"{name}: {tensor}")
+        ours, theirs = (json.loads((folder / "result.json").read_text())
+                        for folder in (run, self.reference))
+        for key in ("trained_knn", "trained_linear", "steps"):
+            self.assertEqual(ours[key], theirs[key])
+
+    # --- training -------------------------------------------------------------------------------
+
+    def test_a_run_leaves_what_it_promises(self) -> None:
+        lines = metrics(self.reference)
+        steps = [line for line in lines if "loss" in line]
+        self.assertEqual([line["step"] for line in steps], list(range(1, 19)))
+        for line in steps:
+            for key in ("epoch", "lr", "invariance", "variance", "covariance"):
+                self.assertIn(key, line)
+        self.assertEqual(len([line for line in lines if "epoch_loss" in line]), 3)
+        result = json.loads((self.reference / "result.json").read_text())
+        self.assertGreater(result["trained_linear"], 50)  # three classes
+        self.assertEqual(sorted(p.name for p in (self.reference / "checkpoints").iterdir()),
+                         ["best.safetensors", "step-000000016.safetensors",
+                          "step-000000018.safetensors"])
+        environment = json.loads((self.reference / "environment.json").read_text())
+        self.assertTrue({"processor", "threads", "onednn", "invar"} <= environment.keys())
+        self.assertEqual(json.loads((self.reference / "config.json").read_text()), self.config)
+        _, encoder = read_safetensors(self.reference / "encoder.safetensors")
+        self.assertEqual(encoder["conv1.weight"][1], [4, 1, 3, 3])  # torchvision's name and order
+
+    def test_the_same_configuration_gives_the_same_run(self) -> None:
+        run = self.folder / "again"
+        self.assertEqual(self.run_program("pretrain", self.config_path, "--out", run).returncode, 0)
+        self.assert_same_run(run)
+
+    def test_a_killed_run_resumes_bit_for_bit(self) -> None:
+        rng = random.Random(1)
+        run = self.folder / "killed"
+        arguments = [self.config_path]
+        for _ in range(6):
+            process = subprocess.Popen([BIN / "pretrain", *map(str, arguments), "--out", run],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+            # Wait for the training to begin, then for an arbitrary moment of it.
+            deadline = time.monotonic() + 60
+            while not (run / "metrics.jsonl").exists() and process.poll() is None:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.3))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            arguments = ["--resume"] if (run / "config.json").exists() else [self.config_path]
+        done = self.run_program("pretrain", *arguments, "--out", run)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_run(run)
+
+    def test_an_interrupted_run_saves_and_says_how_to_go_on(self) -> None:
+        run = self.folder / "interrupted"
+        process = subprocess.Popen([BIN / "pretrain", self.config_path, "--out", run],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        while not (run / "metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        if process.returncode == 0:
+            self.skipTest("the run was over before the signal came")
+        self.assertEqual(process.returncode, 130, errors)
+        self.assertIn("--resume", errors)
+        self.assertEqual(self.run_program("pretrain", "--out", run, "--resume").returncode, 0)
+        self.assert_same_run(run)
+
+    def test_overrides_and_seed(self) -> None:
+        run = self.folder / "overridden"
+        done = self.run_program("pretrain", self.config_path, "--out", run, "--seed", 9, "--set",
+                                "training.epochs=1", "--set", "optimizer.lr=0.001")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        stored = json.loads((run / "config.json").read_text())
+        self.assertEqual((stored["seed"], stored["training"]["epochs"], stored["optimizer"]["lr"]),
+                         (9, 1, 0.001))
+        self.assertNotEqual(metrics(run)[0]["loss"], metrics(self.reference)[0]["loss"])
+
+    def test_every_optimiser_and_schedule_trains(self) -> None:
+        for index, (optimizer, schedule) in enumerate((
+                ({"name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": True}, {"name": "constant"}),
+                ({"name": "lars", "lr_per_256": 0.8}, {"warmup_epochs": 1}),
+                ({"name": "lars_clipped", "lr": 0.3, "eta": 0.02}, {"end_lr": 1e-4}),
+                ({"name": "adam", "lr": 1e-3}, {}))):
+            run = self.folder / f"optimiser-{index}"
+            config = self.with_config(optimizer=optimizer, schedule=schedule,
+                                      training={**self.config["training"], "epochs": 2,
+                                                "joint_views": bool(index % 2),
+                                                "clip_grad_norm": index})
+            done = self.run_program("pretrain", config, "--out", run)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    # --- using what was trained -----------------------------------------------------------------
+
+    def test_evaluate(self) -> None:
+        out = self.folder / "scores.json"
+        done = self.run_program("evaluate", self.reference / "encoder.safetensors", "--k", 5,
+                                "--epochs", 3, "--out", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        printed, written = json.loads(done.stdout), json.loads(out.read_text())
+        self.assertEqual(printed, written)
+        result = json.loads((self.reference / "result.json").read_text())
+        self.assertEqual(printed["knn"], result["trained_knn"])
+        self.assertEqual(printed["linear"], result["trained_linear"])
+        checkpoint = self.reference / "checkpoints" / "best.safetensors"
+        done = self.run_program("evaluate", checkpoint, "--k", 5, "--epochs", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_embed(self) -> None:
+        out = self.folder / "features"
+        done = self.run_program("embed", self.reference / "encoder.safetensors", "--out", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        raw = (out / "features.npy").read_bytes()
+        self.assertTrue(raw.startswith(b"\x93NUMPY"))
+        self.assertIn(b"'shape': (40, 32)", raw[:128])
+        labels = array.array("q", (out / "labels.npy").read_bytes()[128:])
+        self.assertEqual(list(labels), [i % 3 for i in range(40)])
+
+    def test_the_tour_runs(self) -> None:
+        done = self.run_program("autograd_tour")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("d loss / d a = 5", done.stdout)
+        self.assertNotIn("no error?", done.stdout)
+
+    # --- bad input ------------------------------------------------------------------------------
+
+    def test_a_wrong_configuration_is_refused_before_anything_is_made(self) -> None:
+        run = self.folder / "never"
+        for message, changes in (
+                ("did you mean \"epochs\"", {"training": {"epoch": 3}}),
+                ("did you mean \"vicreg\"", {"objective": {"name": "vicregg"}}),
+                ("did you mean \"adamw\"", {"optimizer": {"name": "adamww", "lr": 1e-3}}),
+                ("did you mean \"evaluation\"", {"evaluate": {}}),
+                ("learning rate", {"optimizer": {"name": "sgd", "lr": -1}}),
+                ("batch_size", {"training": {"batch_size": 1}}),
+                ("RandomErasing", {"views": [{"name": "RandomErazing"}]}),
+                ("expander", {"expander": {"layers": []}}),
+                ("resnet18", {"encoder": {"name": "resnet19"}})):
+            self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
+            self.assertFalse(run.exists(), message)
+
+    def test_wrong_files_are_refused_with_their_name(self) -> None:
+        broken = self.folder / "broken.json"
+        broken.write_text('{"seed": 1,\n "data": }')
+        self.assertIn("line 2", self.fails("broken.json", "pretrain", broken, "--out",
+                                           self.folder / "never"))
+        self.fails("nowhere.json", "pretrain", "nowhere.json", "--out", self.folder / "never")
+
+        data = json.loads(json.dumps(self.config["data"]))
+        data["train"]["images"] = str(self.folder / "missing.gz")
+        self.fails("missing.gz", "pretrain", self.with_config(data=data), "--out",
+                   self.folder / "missing-data")
+        truncated = self.folder / "truncated.gz"
+        whole = pathlib.Path(self.config["data"]["train"]["images"]).read_bytes()
+        truncated.write_bytes(whole[:len(whole) // 2])
+        data["train"]["images"] = str(truncated)
+        self.fails("truncated.gz", "pretrain", self.with_config(data=data), "--out",
+                   self.folder / "truncated-data")
+
+    def test_corrupt_checkpoints_are_refused(self) -> None:
+        good = (self.reference / "encoder.safetensors").read_bytes()
+        bad = self.folder / "bad.safetensors"
+        for name, content in (("empty", b""), ("half", good[:len(good) // 2]),
+                              ("text", b"not a checkpoint at all, just some text"),
+                              ("header", good[:8] + b"\xff" + good[9:])):
+            bad.write_bytes(content)
+            with self.subTest(name):
+                self.fails("bad.safetensors", "evaluate", bad)
+        self.fails("expected", "evaluate", self.folder / "none.safetensors")
+
+    def test_a_run_is_not_overwritten(self) -> None:
+        before = (self.reference / "result.json").read_bytes()
+        self.fails("--resume", "pretrain", self.config_path, "--out", self.reference)
+        self.assertEqual((self.reference / "result.json").read_bytes(), before)
+        self.fails("no config.json", "pretrain", "--resume", "--out", self.folder / "nothing-here")
+        self.fails("--set", "pretrain", "--resume", "--out", self.reference, "--set", "seed=1")
+        self.fails("either a configuration or --resume", "pretrain", "--out", self.folder / "x")
+
+    def test_data_smaller_than_a_batch(self) -> None:
+        config = self.with_config(training={**self.config["training"], "batch_size": 1000})
+        self.fails("96", "pretrain", config, "--out", self.folder / "small")
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
+    def test_a_full_disk_spares_the_last_checkpoint(self) -> None:
+        mount = self.folder / "disk"
+        mount.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400k", "tmpfs", mount],
+                          capture_output=True).returncode != 0:
+            self.skipTest("this machine does not let us mount a tmpfs")
+        try:
+            done = self.run_program("pretrain", self.config_path, "--out", mount / "run")
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("No space left", done.stderr)
+            for path in (mount / "run" / "checkpoints").iterdir():
+                read_safetensors(path)  # whole, every one of them
+                self.assertTrue(path.name.endswith(".safetensors"), path)
+        finally:
+            subprocess.run(["umount", mount], check=True)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
