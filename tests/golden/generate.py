@@ -186,6 +186,12 @@ def vicreg(za, zb, halve_variance=True):
     return 25 * invariance + 25 * variance + covariance, invariance, variance, covariance
 
 
+def vicreg_logged(za, zb, halve_variance=True):
+    """The parts of the loss without gradients, as one logs them."""
+    total, *terms = vicreg(za, zb, halve_variance)
+    return total, *(t.detach() for t in terms)
+
+
 def sort(x, dim, descending=False):
     return torch.sort(x, dim=dim, descending=descending, stable=True)
 
@@ -379,9 +385,9 @@ OPS = [
      lambda x, t, w: F.cross_entropy(x, t, w, ignore_index=2, label_smoothing=0.2),
      logits | class_weights),
     # --- VICReg on given embeddings: total, invariance, variance, covariance
-    ("vicreg/few_dims", vicreg, dict(za=u(16, 6, scale=2.0), zb=u(16, 6, scale=1.5))),
-    ("vicreg/many_dims", vicreg, dict(za=u(8, 40), zb=u(8, 40, scale=2.0))),
-    ("vicreg/variance_not_halved", lambda za, zb: vicreg(za, zb, False),
+    ("vicreg/few_dims", vicreg_logged, dict(za=u(16, 6, scale=2.0), zb=u(16, 6, scale=1.5))),
+    ("vicreg/many_dims", vicreg_logged, dict(za=u(8, 40), zb=u(8, 40, scale=2.0))),
+    ("vicreg/variance_not_halved", lambda za, zb: vicreg_logged(za, zb, False),
      dict(za=u(8, 10), zb=u(8, 10))),
 ]
 

@@ -4,12 +4,15 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <fstream>
+#include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/view.hpp>
 
 namespace golden {
 namespace {
+
+using invar::nn::NamedTensor;
 
 constexpr std::uint64_t kGamma = 0x9E3779B97F4A7C15;
 
@@ -25,6 +28,8 @@ double norm_of(const std::vector<double>& values) {
   for (double v : values) sum += v * v;
   return std::sqrt(sum);
 }
+
+bool is_counter(const NamedTensor& t) { return t.name.ends_with("num_batches_tracked"); }
 
 /// The worst of many differences.
 struct Worst {
@@ -179,6 +184,44 @@ double compare(const std::string& name, double ours, double theirs, double toler
   Worst worst;
   worst.see(ours, theirs, 0, "value");
   return worst.report(name, tolerance);
+}
+
+void fill(invar::nn::Module& module, const std::string& prefix) {
+  invar::NoGrad guard;
+  auto set = [&](const NamedTensor& t) {
+    if (is_counter(t)) return;
+    invar::copy_(t.tensor, initial(prefix + t.name, torch_shape(t.tensor), DType::f64));
+  };
+  for (const NamedTensor& t : module.named_parameters()) set(t);
+  for (const NamedTensor& t : module.named_buffers()) set(t);
+}
+
+void compare(const std::string& name, const std::vector<NamedTensor>& tensors, const json& records,
+             double tolerance) {
+  std::size_t compared = 0;
+  for (const NamedTensor& t : tensors) {
+    if (is_counter(t)) continue;
+    REQUIRE(records.contains(t.name));
+    compare(name + ": " + t.name, t.tensor, records.at(t.name), tolerance);
+    ++compared;
+  }
+  CHECK(compared == records.size());
+}
+
+void compare_gradients(const std::string& name, const std::vector<NamedTensor>& tensors,
+                       const json& records, double tolerance) {
+  double squares = 0;
+  for (const NamedTensor& t : tensors) {
+    REQUIRE(t.tensor.grad().defined());
+    const double norm = norm_of(torch_order(t.tensor.grad()));
+    squares += norm * norm;
+  }
+  for (const NamedTensor& t : tensors) {
+    REQUIRE(records.contains(t.name));
+    compare(name + ": gradient of " + t.name, t.tensor.grad(), records.at(t.name), tolerance,
+            std::sqrt(squares));
+  }
+  CHECK(tensors.size() == records.size());
 }
 
 }  // namespace golden

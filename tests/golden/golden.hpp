@@ -8,6 +8,7 @@
 // shapes and count in PyTorch's order; the tensors that they make and take are ours.
 #include <cstdint>
 #include <invar/core/tensor.hpp>
+#include <invar/nn/module.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -53,5 +54,14 @@ double compare(const std::string& name, const Tensor& ours, const json& record, 
                double all_gradients = 0);
 /// The same for one number.
 double compare(const std::string& name, double ours, double theirs, double tolerance);
+
+/// Every parameter and buffer of a module gets the values that belong to prefix + its name.
+void fill(invar::nn::Module& module, const std::string& prefix = "");
+/// compare for a module's tensors: all of `records`, and no others but num_batches_tracked.
+void compare(const std::string& name, const std::vector<invar::nn::NamedTensor>& tensors,
+             const json& records, double tolerance);
+/// The same for their gradients.
+void compare_gradients(const std::string& name, const std::vector<invar::nn::NamedTensor>& tensors,
+                       const json& records, double tolerance);
 
 }  // namespace golden
