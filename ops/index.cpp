@@ -154,14 +154,15 @@ Tensor cat(const Tensors& tensors, int dim) {
 }
 
 Tensor stack(const Tensors& tensors, int dim) {
+  check(!tensors.empty(), "stack", "expected at least one tensor, got none");
+  const int d = wrap_dim(dim, tensors[0].dim() + 1, "stack");
   Tensors rows;
   for (const Tensor& x : tensors) {
     check(x.shape() == tensors[0].shape(), "stack", "expected equal shapes, got {} and {}",
           tensors[0].shape(), x.shape());
-    rows.push_back(unsqueeze(x, dim));
+    rows.push_back(unsqueeze(x, d));
   }
-  check(!rows.empty(), "stack", "expected at least one tensor, got none");
-  return cat(rows, wrap_dim(dim, rows[0].dim(), "stack"));
+  return cat(rows, d);
 }
 
 Tensor repeat(const Tensor& x, const Dims& repeats) {

@@ -413,6 +413,7 @@ TEST_CASE("index: what it refuses", "[unit]") {
   refuses([&] { cat({x}, 2); }, "expected a dimension");
   refuses([&] { stack({}); }, "at least one tensor");
   refuses([&] { stack({x, ones({3, 2})}); }, "[stack] expected equal shapes");
+  refuses([&] { stack({x}, 3); }, "[stack] expected a dimension");
   refuses([&] { repeat(x, {2}); }, "at least 2 repeats");
   refuses([&] { repeat(x, {2, -1}); }, "repeats of at least 0");
   refuses([&] { flip(x, {0, -2}); }, "each dimension once");
