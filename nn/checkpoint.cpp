@@ -118,9 +118,13 @@ Progress load_checkpoint(const fs::path& path, const CheckpointParts& parts) {
   if (parts.optimizer) about.optimizer->tensors = read_section(file, kOptimizer);
 
   // Everything is checked before anything is changed.
-  if (parts.model) parts.model->check_state_dict(model);
-  if (parts.ema) parts.ema->check_state_dict(ema);
-  if (parts.optimizer) parts.optimizer->check_state_dict(*about.optimizer);
+  try {
+    if (parts.model) parts.model->check_state_dict(model);
+    if (parts.ema) parts.ema->check_state_dict(ema);
+    if (parts.optimizer) parts.optimizer->check_state_dict(*about.optimizer);
+  } catch (const Error& error) {
+    fail("load_checkpoint", "expected '{}' to fit: {}", path.string(), error.what());
+  }
 
   if (parts.model) parts.model->load_state_dict(model);
   if (parts.ema) parts.ema->load_state_dict(ema);

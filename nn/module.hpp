@@ -24,8 +24,8 @@
 // Ownership. A module is a value that owns its members: no pointers, no sharing. Copying a module
 // copies its parameters and buffers (an independent network, as an EMA or a teacher needs it; they
 // are no longer connected), so pass modules by reference. A Tensor is a handle, on the other hand:
-// `Tensor w = net.fc1.weight` is the parameter itself. Where the type of a child is known only at
-// run time, AnyModule (container.hpp) holds it, as a value too.
+// `Tensor w = net.fc1.weight` is the parameter itself (`auto w` would be a copy). Where the type of
+// a child is known only at run time, AnyModule (container.hpp) holds it, as a value too.
 //
 // Threads: a module is used by one thread at a time.
 #include <cstdint>

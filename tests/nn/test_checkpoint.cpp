@@ -137,6 +137,7 @@ TEST_CASE("What cannot be restored changes nothing") {
     CHECK(all_values(other) == before);
     CHECK(default_generator().state() == generator);
   };
+  refused(path, "last.safetensors' to fit");
   refused(path, "expected the state of SGD, got that of AdamW");
   refused(folder / "none.safetensors", "No such file");
 
