@@ -30,6 +30,7 @@ struct ResNetOptions {
   std::int64_t num_classes = 0;  ///< 0: no fc, the output is the features
   Stem stem = Stem::imagenet;
   std::int64_t cifar_padding = 1;   ///< of the cifar stem; 2 lets the map grow by 2 (solo-learn)
+  std::int64_t cifar_stride = 1;    ///< of the cifar stem; 2 makes everything after it 4x cheaper
   bool zero_init_residual = false;  ///< each block starts as the identity: its last batch-norm is 0
   Activation activation = Activation::relu;
 };

@@ -89,8 +89,12 @@ EncoderConfig read_encoder(const Json& json) {
   o.options.width = reader.get("width", o.options.width);
   o.options.zero_init_residual = reader.get("zero_init_residual", o.options.zero_init_residual);
   o.options.cifar_padding = reader.get("cifar_padding", o.options.cifar_padding);
+  o.options.cifar_stride = reader.get("cifar_stride", o.options.cifar_stride);
   reader.finish();
-  check(o.options.width >= 1, "encoder", "expected a width of at least 1, got {}", o.options.width);
+  check(o.options.width >= 1 && o.options.cifar_stride >= 1 && o.options.cifar_padding >= 0,
+        "encoder",
+        "expected width >= 1, cifar_stride >= 1 and cifar_padding >= 0, got {}, {} and {}",
+        o.options.width, o.options.cifar_stride, o.options.cifar_padding);
   return o;
 }
 
