@@ -96,9 +96,11 @@ void sort(const Tensor& x, int dim, bool descending, const Tensor& values, const
       const Line<const T> line = line_of<const T>(x, dim, at[0]);
       std::vector<Item> items(static_cast<std::size_t>(n));
       for (std::int64_t i = 0; i < n; ++i) items[static_cast<std::size_t>(i)] = {line[i], i};
-      const auto end = items.begin() + wanted;
-      if (wanted < n) std::nth_element(items.begin(), end, items.end(), before);
-      std::sort(items.begin(), end, before);
+      if (wanted < n) {
+        std::partial_sort(items.begin(), items.begin() + wanted, items.end(), before);
+      } else {
+        std::sort(items.begin(), items.end(), before);
+      }
       const Line<T> to = line_of<T>(values, dim, at[1]);
       const Line<std::int64_t> to_index = line_of<std::int64_t>(indices, dim, at[2]);
       for (std::int64_t i = 0; i < wanted; ++i) {

@@ -99,6 +99,21 @@ TEST_CASE("gradients belong to their leaf alone", "[unit]") {
   CHECK(values(x.grad()) == std::vector<double>{100, 100});
 }
 
+TEST_CASE("differentiable gradients belong to their leaf alone, too", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf), y = tensor({3.0, 4.0}, kLeaf);
+  const Tensor product = sum((x + y) * (x + y));
+  product.backward({}, false, /*create_graph=*/true);
+  CHECK(values(grad({sum(x.grad())}, {y}, {}, {.retain_graph = true})[0]) ==
+        std::vector<double>{2, 2});
+  {
+    NoGrad guard;
+    mul_(x.grad(), 100.0);
+  }
+  CHECK(values(y.grad()) == std::vector<double>{8, 12});
+  x.set_grad({});
+  y.set_grad({});
+}
+
 TEST_CASE("a gradient from an expanded or sliced result is dense", "[unit]") {
   const Tensor x = tensor({1.0, 2.0, 3.0}, kLeaf);
   sum(x).backward();  // g arrives expanded with stride 0
@@ -149,6 +164,14 @@ TEST_CASE("a saved tensor that was changed in place", "[unit]") {
     write(x.detach());  // exp saves its output, not x
     z.backward();
     CHECK(x.grad().defined());
+  }
+  SECTION("does not matter for an operand whose partner needs no gradient") {
+    const Tensor factor = tensor({2.0, 3.0}, kDouble), divisor = tensor({4.0, 8.0}, kDouble);
+    const Tensor scaled = hidden * factor, ratio = scaled / divisor;
+    write(hidden.detach());
+    write(scaled.detach());
+    write(ratio.detach());
+    CHECK_THAT(error_of([&] { sum(ratio).backward(); }), ContainsSubstring("[exp]"));
   }
 }
 
@@ -218,10 +241,30 @@ TEST_CASE("hooks", "[unit]") {
     sum(x * 1.0 + x * 2.0 + exp(x) * 0.0 + x * 3.0).backward();
     CHECK(calls == 1);
   }
-  SECTION("must keep the shape") {
-    const Tensor h = exp(x);
-    h.register_hook([](const Tensor&) { return ones({3}, kDouble); });
-    CHECK_THAT(error_of([&] { sum(h).backward(); }), ContainsSubstring("[register_hook]"));
+  SECTION("must keep the shape and the dtype") {
+    for (const Tensor& wrong : {ones({3}, kDouble), ones({2})}) {
+      const Tensor h = exp(x);
+      h.register_hook([wrong](const Tensor&) { return wrong; });
+      CHECK_THAT(error_of([&] { sum(h).backward(); }), ContainsSubstring("[register_hook]"));
+    }
+  }
+  SECTION("may register others, which run from the next pass on") {
+    int calls = 0;
+    const auto count = [&](const Tensor&) {
+      ++calls;
+      return Tensor();
+    };
+    const auto add_hooks = [&](const Tensor& g) {
+      for (int i = 0; i < 100; ++i) x.register_hook(count);
+      for (int i = 0; i < 100; ++i) {
+        x.register_post_accumulate_grad_hook([&](const Tensor&) { ++calls; });
+      }
+      return g * 2.0;
+    };
+    x.register_hook(add_hooks);
+    sum(x).backward();
+    CHECK(values(x.grad()) == std::vector<double>{2, 2});
+    CHECK(calls == 100);  // what waits after accumulation was registered in time
   }
   SECTION("may run backward themselves") {
     const Tensor w = tensor({5.0}, kLeaf);
@@ -264,6 +307,15 @@ TEST_CASE("retain_grad keeps interior gradients without keeping the tensor alive
     h.retain_grad();
     sum(square(h)).backward();
     CHECK(values(h.grad()) == std::vector<double>{6, 12});
+    const Tensor k = x * 3.0;
+    k.retain_grad();
+    const Tensor loss = sum(k);
+    loss.backward({}, /*retain_graph=*/true);
+    loss.backward();
+    CHECK(values(k.grad()) == std::vector<double>{2, 2});  // accumulates, as a leaf does
+    NoGrad guard;
+    mul_(k.grad(), 9.0);
+    CHECK(values(x.grad()) == std::vector<double>{18 + 6, 36 + 6});
   }
   CHECK(allocator().stats().in_use == before);
 }
@@ -280,6 +332,43 @@ TEST_CASE("higher orders with create_graph", "[unit]") {
     CHECK(grad({x.grad()}, {x})[0].item() == 2);
     x.set_grad({});  // breaks the cycle leaf -> gradient -> graph -> leaf
   }
+}
+
+TEST_CASE("grad() with create_graph leaves nothing behind", "[unit]") {
+  const std::size_t before = allocator().stats().in_use;
+  {
+    const Tensor x = tensor({0.3, 0.7}, kLeaf);
+    const Tensor g = grad({sum(exp(x) * square(x))}, {x}, {}, {.create_graph = true})[0];
+    sum(square(g)).backward();
+    CHECK(x.grad().defined());
+  }
+  CHECK(allocator().stats().in_use == before);
+}
+
+TEST_CASE("a rule that throws leaves the engine usable", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const Tensor broken = record("broken", {x}, x.detach() * 1.0, [](const Tensor&) -> Tensors {
+    fail("broken", "expected luck, got none");
+  });
+  CHECK_THAT(error_of([&] { sum(exp(broken)).backward(); }), ContainsSubstring("[broken]"));
+  CHECK(current_node() == nullptr);
+  CHECK(grad_enabled());
+  sum(exp(x) * 0.0 + x).backward();
+  CHECK(values(x.grad()) == std::vector<double>{1, 1});
+}
+
+TEST_CASE("what no gradient reaches is passed over", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  // Stands for zero: nothing arrives at exp, nor at x through it.
+  const Tensor h = exp(x);
+  const Tensor cut = record("cut", {x, h}, x.detach() * 2.0, [](const Tensor& g) -> Tensors {
+    return {g * 2.0, Tensor()};
+  });
+  int calls = 0;
+  x.register_post_accumulate_grad_hook([&](const Tensor&) { ++calls; });
+  sum(cut).backward();
+  CHECK(values(x.grad()) == std::vector<double>{2, 2});
+  CHECK(calls == 1);
 }
 
 TEST_CASE("grad() computes what lies between, and nothing else", "[unit]") {
@@ -364,6 +453,13 @@ TEST_CASE("anomaly mode names the operation that made the first NaN", "[unit]") 
   const std::string message = error_of([&] { y.backward(); });
   CHECK_THAT(message, ContainsSubstring("sqrt") && ContainsSubstring("[2]") &&
                           ContainsSubstring("The forward call was made at:"));
+}
+
+TEST_CASE("anomaly mode looks at every floating dtype", "[unit]") {
+  const Tensor x = tensor({1.0, 4.0}, kLeaf);
+  AnomalyMode guard;
+  sum(to(to(x, DType::bf16), DType::f64)).backward();
+  CHECK(values(x.grad()) == std::vector<double>{1, 1});
 }
 
 TEST_CASE("a gradient rule that breaks its contract is our bug, not the user's", "[unit]") {
