@@ -1,7 +1,8 @@
 // f32 convolution by oneDNN: images stay plain [N, H, W, C]; the layout of the weight is oneDNN's
 // choice, so our [O, kh, kw, I] is reordered on the way in and the weight's gradient on the way
-// out.
+// out. On AVX2 machines an own kernel makes most weight gradients.
 #include <invar/ops/conv.hpp>
+#include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/onednn.hpp>
@@ -92,6 +93,13 @@ Conv2dOptions without_stride(Conv2dOptions o) {
   return o;
 }
 
+/// True iff AVX2 and FMA are the best that oneDNN finds here (or that ONEDNN_MAX_CPU_ISA allows).
+bool is_avx2_machine() {
+  static const bool is = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2 ||
+                         dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2_vnni;
+  return is;
+}
+
 }  // namespace
 
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
@@ -152,6 +160,10 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
   if (is_strided_pointwise(out.shape(), o)) {
     return conv2d_backward_weight(gradient, sampled(x, gradient.shape()[1], gradient.shape()[2], o),
                                   without_stride(o), out);
+  }
+  if (is_avx2_machine() &&
+      prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
+    return conv2d_backward_weight_avx2(gradient, x, o, out);
   }
   const Problem p{x.shape(), out.shape(), gradient.shape(), o, out.dtype()};
   const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {

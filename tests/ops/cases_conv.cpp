@@ -6,9 +6,11 @@
 #include <cstring>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/primitive_cache.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/reduce.hpp>
 
 #include "op_case.hpp"
 
@@ -51,6 +53,7 @@ const std::vector<Shape> kShapes = {
     // several tiles and pieces of the f64 kernel
     {"many pixels", {3, 17, 13, 5}, {19, 3, 3, 5}, {.padding = 1}},
     {"many channels", {1, 3, 3, 70}, {65, 2, 2, 70}},
+    {"many, both ways", {2, 5, 6, 17}, {19, 3, 2, 17}, {.stride = {2, 1}, .padding = {1, 2}}},
     {"many, strided", {2, 15, 14, 17}, {9, 3, 3, 17}, {.stride = 2, .padding = 1}},
 };
 
@@ -142,24 +145,51 @@ OpCases cases() {
 TEST_CASE("conv: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("conv: values, f32, layouts", "[unit]") { check_values(cases()); }
 
-TEST_CASE("conv: the f64 kernels give the same bits for one thread and for two", "[unit]") {
+TEST_CASE("conv: the same bits for one thread and for two", "[unit]") {
   const Conv2dOptions o{.stride = 2, .padding = 1};
-  const TensorOptions f64{.dtype = DType::f64};
   Generator generator(3);
-  const Tensor x = randn({5, 23, 19, 12}, f64, generator);
-  const Tensor w = randn({50, 3, 3, 12}, f64, generator);
+  const Tensor x = randn({7, 41, 43, 32}, {}, generator);
+  const Tensor w = randn({50, 3, 3, 32}, {}, generator);
+  const Tensor y = conv2d(x, w, {}, o);
   const auto run = [&](int threads) -> Tensors {
     const int before = omp_get_max_threads();
     omp_set_num_threads(threads);
-    const Tensor y = conv2d(x, w, {}, o);
-    Tensors all{y, conv2d_backward_input(y, w, x.shape(), o),
-                conv2d_backward_weight(y, x, w.shape(), o)};
+    const Tensor x64 = to(x, DType::f64), w64 = to(w, DType::f64), y64 = to(y, DType::f64);
+    Tensors all{conv2d(x64, w64, {}, o), conv2d_backward_input(y64, w64, x.shape(), o),
+                conv2d_backward_weight(y64, x64, w.shape(), o)};
+    // The one f32 kernel of our own, if it is compiled in.
+    const Tensor dw = empty(w.shape());
+    if (cpu::prefers_avx2_backward_weight(x.shape(), w.shape(), y.shape(), o)) {
+      cpu::conv2d_backward_weight_avx2(y, x, o, dw);
+      all.push_back(dw);
+    }
     omp_set_num_threads(before);
     return all;
   };
   const Tensors one = run(1), two = run(2);
   for (std::size_t k = 0; k < one.size(); ++k) {
     CHECK(std::memcmp(one[k].raw_data(), two[k].raw_data(), one[k].storage()->bytes()) == 0);
+  }
+}
+
+TEST_CASE("conv: f32 agrees with f64 on real layers, weight gradients over several blocks",
+          "[unit]") {
+  Generator generator(11);
+  for (const Conv2dOptions& o :
+       {Conv2dOptions{.padding = 1}, Conv2dOptions{.stride = 2, .padding = 1}}) {
+    const Tensor x = randn({7, 40, 40, 32}, {}, generator);
+    const Tensor w = randn({48, 3, 3, 32}, {}, generator);
+    const Tensor g = randn(conv2d(x, w, {}, o).shape(), {}, generator);
+    const auto compare = [&](const Tensor& f32, const Tensor& f64) {
+      const Tensor difference = to(f32, DType::f64) - f64;
+      CHECK(sum(square(difference)).item() < 1e-11 * sum(square(f64)).item());
+    };
+    const auto wide = [](const Tensor& t) { return to(t, DType::f64); };
+    compare(conv2d(x, w, {}, o), conv2d(wide(x), wide(w), {}, o));
+    compare(conv2d_backward_input(g, w, x.shape(), o),
+            conv2d_backward_input(wide(g), wide(w), x.shape(), o));
+    compare(conv2d_backward_weight(g, x, w.shape(), o),
+            conv2d_backward_weight(wide(g), wide(x), w.shape(), o));
   }
 }
 

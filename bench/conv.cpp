@@ -1,0 +1,105 @@
+// The layers of ResNet-18 on 128 images of 32x32, one by one: convolution (forward and both
+// backward passes), batch-norm, ReLU, pooling.
+//
+//   bench_conv [--benchmark_filter=conv2d] [--benchmark_format=json] ...
+//
+// OMP_NUM_THREADS sets the threads. Columns: wall time, processor time of all threads, floating
+// point operations or bytes (each tensor read or written once) per second of wall time.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <invar/core/autograd/engine.hpp>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/ops/conv.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/norm.hpp>
+#include <invar/ops/pool.hpp>
+
+namespace {
+
+using namespace invar;
+
+void register_benchmark(const std::string& name, const std::function<void()>& f, const char* unit,
+                        double amount) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) {
+                                 f();  // oneDNN makes its primitive
+                                 for (auto _ : state) f();
+                                 state.counters[unit] = benchmark::Counter(
+                                     amount, benchmark::Counter::kIsIterationInvariantRate);
+                               })
+      ->Unit(benchmark::kMillisecond)
+      ->UseRealTime()
+      ->MeasureProcessCPUTime();
+}
+
+void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::int64_t outputs,
+                   std::int64_t kernel, std::int64_t stride) {
+  const Conv2dOptions o{.stride = stride, .padding = kernel / 2};
+  const Tensor x = randn({n, size, size, inputs}), w = randn({outputs, kernel, kernel, inputs});
+  const Tensor g = conv2d(x, w, {}, o);
+  const double flops = 2.0 * static_cast<double>(g.numel() * kernel * kernel * inputs);
+  const auto add = [&](const char* pass, const std::function<void()>& f) {
+    register_benchmark(fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}", pass, size, size,
+                                   inputs, outputs, kernel, kernel, stride),
+                       f, "FLOP/s", flops);
+  };
+  add("forward", [=] { conv2d(x, w, {}, o); });
+  add("input", [=] { conv2d_backward_input(g, w, x.shape(), o); });
+  add("weight", [=] { conv2d_backward_weight(g, x, w.shape(), o); });
+}
+
+/// f of one image tensor, and its gradient; `tensors` are read or written by each.
+void register_map(const char* name, const Dims& shape,
+                  const std::function<Tensor(const Tensor&)>& f, double forward_tensors,
+                  double backward_tensors) {
+  const Tensor x = randn(shape).requires_grad_();
+  const Tensor y = f(x), g = randn(y.shape());
+  const double bytes = 4.0 * static_cast<double>(x.numel());
+  const std::string size = fmt::format("{}x{}x{}", shape[1], shape[2], shape[3]);
+  register_benchmark(
+      fmt::format("{}/forward/{}", name, size),
+      [=] {
+        NoGrad guard;
+        f(x);
+      },
+      "B/s", forward_tensors * bytes);
+  register_benchmark(
+      fmt::format("{}/backward/{}", name, size),
+      [=] { grad({y}, {x}, {g}, {.retain_graph = true}); }, "B/s", backward_tensors * bytes);
+}
+
+void register_all() {
+  constexpr std::int64_t kBatch = 128;
+  register_conv(kBatch, 32, 3, 64, 3, 1);
+  register_conv(kBatch, 32, 64, 64, 3, 1);
+  for (std::int64_t c = 64, size = 32; c < 512; c *= 2, size /= 2) {
+    register_conv(kBatch, size, c, 2 * c, 3, 2);
+    register_conv(kBatch, size, c, 2 * c, 1, 2);
+    register_conv(kBatch, size / 2, 2 * c, 2 * c, 3, 1);
+  }
+  for (std::int64_t c = 64, size = 32; c <= 512; c *= 2, size /= 2) {
+    const Dims shape{kBatch, size, size, c};
+    register_map(
+        "batch_norm", shape,
+        [w = ones({c}), b = zeros({c})](const Tensor& x) { return batch_norm(x, {}, {}, w, b); }, 3,
+        5);
+    register_map("relu", shape, relu, 2, 3);
+  }
+  register_map(
+      "max_pool2d", {32, 112, 112, 64}, [](const Tensor& x) { return max_pool2d(x, 3, 2, 1); }, 1.5,
+      1.5);
+  register_map(
+      "adaptive_avg_pool2d", {kBatch, 4, 4, 512},
+      [](const Tensor& x) { return adaptive_avg_pool2d(x, 1); }, 1, 1);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  register_all();
+  benchmark::RunSpecifiedBenchmarks();
+}
