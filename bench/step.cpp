@@ -62,7 +62,9 @@ int run(const std::vector<std::string>& args) {
   std::vector<double> seconds;
   double loss = 0;
   constexpr std::int64_t kWarmUp = 2;
+  std::uint64_t from_system = 0;
   for (std::int64_t i = 0; i < steps + kWarmUp; ++i) {
+    if (i == kWarmUp) from_system = allocator().stats().from_system;
     const auto start = std::chrono::steady_clock::now();
     optimizer.zero_grad();
     const auto output = objective({networks(x), networks(y)});
@@ -86,6 +88,9 @@ int run(const std::vector<std::string>& args) {
       {"images_per_s", 2.0 * static_cast<double>(batch) / median},
       {"loss", loss},
       {"allocator_peak_mb", static_cast<double>(allocator().stats().peak - built) / 1e6},
+      {"blocks_from_system_per_step",
+       static_cast<double>(allocator().stats().from_system - from_system) /
+           static_cast<double>(steps)},
       {"process_peak_mb", static_cast<double>(usage.ru_maxrss) / 1e3},
       {"processor", machine().processor},
       {"instruction_set", machine().instruction_set},

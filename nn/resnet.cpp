@@ -21,10 +21,10 @@ std::optional<Sequential> shortcut(std::int64_t in_channels, std::int64_t out_ch
 
 /// The first convolution, and with it the first look at the options.
 Conv2d stem_conv(const ResNetOptions& o) {
-  check(o.in_channels >= 1 && o.width >= 1 && o.num_classes >= 0, "ResNet",
-        "expected in_channels and width of at least 1 and num_classes of at least 0, got {}, {} "
-        "and {}",
-        o.in_channels, o.width, o.num_classes);
+  check(o.in_channels >= 1 && o.width >= 1 && o.pool_size >= 1 && o.num_classes >= 0, "ResNet",
+        "expected in_channels, width and pool_size of at least 1 and num_classes of at least 0, got "
+        "{}, {}, {} and {}",
+        o.in_channels, o.width, o.pool_size, o.num_classes);
   const bool cifar = o.stem == Stem::cifar;
   return Conv2d(o.in_channels, o.width, cifar ? 3 : 7,
                 {.stride = cifar ? o.cifar_stride : 2, .padding = cifar ? o.cifar_padding : 3},
@@ -121,14 +121,14 @@ void ResNet::make_stages(const std::array<int, 4>& blocks) {
       channels = Block::kExpansion * width;
     }
   }
-  num_features_ = channels;
+  num_features_ = channels * options_.pool_size * options_.pool_size;
 }
 
 Tensor ResNet::features(const Tensor& x) {
   Tensor y = activate(options_.activation, bn1(conv1(x)));
   if (options_.stem == Stem::imagenet) y = max_pool2d(y, 3, 2, 1);
   for (Sequential* stage : {&layer1, &layer2, &layer3, &layer4}) y = (*stage)(y);
-  return flatten(adaptive_avg_pool2d(y, 1), 1);
+  return flatten(adaptive_avg_pool2d(y, options_.pool_size), 1);
 }
 
 Tensor ResNet::forward(const Tensor& x) {

@@ -6,7 +6,8 @@
 //   layer1 .. layer4           stages of BasicBlock (18, 34) or Bottleneck (50), width w, 2w, 4w,
 //   8w;
 //                              all but the first halve height and width in their first block
-//   mean over the map          [N, 8 w e], e = 1 or 4 (Bottleneck)
+//   mean over the map          [N, 8 w e], e = 1 or 4 (Bottleneck); with pool_size p the means
+//                              of p x p parts of it, [N, p p 8 w e]
 //   fc                         if num_classes > 0
 //
 //   nn::ResNet encoder = nn::resnet18({.stem = nn::Stem::cifar});
@@ -31,6 +32,7 @@ struct ResNetOptions {
   Stem stem = Stem::imagenet;
   std::int64_t cifar_padding = 1;   ///< of the cifar stem; 2 lets the map grow by 2 (solo-learn)
   std::int64_t cifar_stride = 1;    ///< of the cifar stem; 2 makes everything after it 4x cheaper
+  std::int64_t pool_size = 1;       ///< the last map is averaged to pool_size x pool_size
   bool zero_init_residual = false;  ///< each block starts as the identity: its last batch-norm is 0
   Activation activation = Activation::relu;
 };
