@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <invar/core/error.hpp>
 #include <invar/core/file.hpp>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace invar {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::string_view kTemporary = ".tmp-";
 constexpr std::size_t kBufferBytes = 1 << 16;
 constexpr std::size_t kLargestCall = 1 << 30;  // Linux transfers at most 2^31 - 4096 bytes per call
 
@@ -25,6 +27,22 @@ std::string missing_hint(const fs::path& path) {
   std::error_code ignored;
   if (fs::exists(folder, ignored)) return fmt::format("look into '{}'", folder.string());
   return fmt::format("the folder '{}' does not exist", folder.string());
+}
+
+/// "a" of "a.tmp-71-0"; nullopt if that is not the name of a temporary file.
+std::optional<std::string_view> target_of(std::string_view name) {
+  const std::size_t mark = name.rfind(kTemporary);
+  if (mark == std::string_view::npos) return std::nullopt;
+  const std::string_view numbers = name.substr(mark + kTemporary.size());
+  const std::size_t dash = numbers.find('-');
+  const auto is_number = [](std::string_view text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  if (dash == std::string_view::npos || !is_number(numbers.substr(0, dash)) ||
+      !is_number(numbers.substr(dash + 1))) {
+    return std::nullopt;
+  }
+  return name.substr(0, mark);
 }
 
 class Descriptor {
@@ -175,9 +193,14 @@ void write_file_atomically(const fs::path& path,
         replaces && S_ISDIR(old.st_mode) ? "folder" : "device or pipe", path.string());
 
   static std::atomic<unsigned> number{0};
-  fs::path temporary_path = target;
-  temporary_path += fmt::format(".tmp-{}-{}", ::getpid(), number++);
-  Descriptor descriptor(open_retrying(temporary_path, O_WRONLY | O_CREAT | O_EXCL, 0666));
+  fs::path temporary_path;
+  int opened;
+  do {  // a name may be taken: in containers, a killed process often had our process id
+    temporary_path = target;
+    temporary_path += fmt::format("{}{}-{}", kTemporary, ::getpid(), number++);
+    opened = open_retrying(temporary_path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+  } while (opened < 0 && errno == EEXIST);
+  Descriptor descriptor(opened);
   if (descriptor.get() < 0) {
     const int open_error = errno;
     fail("write_file", "expected to create '{}', got \"{}\"{}", temporary_path.string(),
@@ -201,6 +224,18 @@ void write_file_atomically(const fs::path& path,
 
 void write_file_atomically(const fs::path& path, std::string_view contents) {
   write_file_atomically(path, [&](FileWriter& writer) { writer.write(contents); });
+}
+
+void remove_leftovers(const fs::path& folder,
+                      const std::function<bool(std::string_view)>& is_target) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const auto target = target_of(name);
+    if (target && is_target(*target) && entry.is_regular_file(ignored)) {
+      fs::remove(entry.path(), ignored);
+    }
+  }
 }
 
 }  // namespace invar

@@ -10,7 +10,8 @@
 // write_file_atomically writes a temporary file beside the target, flushes it to the disk and
 // renames it. At every moment, also when the process is killed or the machine stops, the target
 // is the complete old file or the complete new one. After an error the temporary file is removed;
-// after a kill it remains (name: the target's, then ".tmp-", process id, "-", number).
+// after a kill it remains (name: the target's, then ".tmp-", process id, "-", number) until
+// remove_leftovers finds it.
 //
 // Threads: one reader may be used by several threads; a writer belongs to one.
 #include <cstddef>
@@ -77,5 +78,11 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(FileWriter&)>& write_contents);
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
+
+/// Removes the temporary files in `folder` that killed calls of write_file_atomically left, of the
+/// targets whose file name `is_target` accepts. Whoever calls it knows that nobody writes these
+/// targets at the moment. What cannot be removed, or a folder that does not exist, is no error.
+void remove_leftovers(const std::filesystem::path& folder,
+                      const std::function<bool(std::string_view name)>& is_target);
 
 }  // namespace invar

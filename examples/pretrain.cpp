@@ -92,7 +92,7 @@ class Training {
   /// Goes on from the newest checkpoint, if there is one.
   void resume() {
     if (const auto file = checkpoints_.latest()) {
-      const nn::Progress saved = nn::load_checkpoint(*file, parts());
+      const nn::TrainingState saved = nn::load_checkpoint(*file, parts());
       step_ = saved.step;
       const Json own = Json::parse(saved.metadata.at("pretrain"));
       epoch_loss_ = own.at("epoch_loss").get<double>();

@@ -1,5 +1,6 @@
 #include <charconv>
 #include <cmath>
+#include <invar/core/file.hpp>
 #include <invar/core/json_reader.hpp>
 #include <invar/nn/checkpoint.hpp>
 
@@ -16,20 +17,20 @@ void add_with_prefix(StateDict& all, std::string_view prefix, const StateDict& p
 }
 
 /// The JSON that says what the file is.
-Json description(const CheckpointParts& parts, const Progress& progress) {
-  Json about = {{"version", kVersion}, {"step", progress.step}, {"epoch", progress.epoch}};
+Json description(const CheckpointParts& parts, const TrainingState& state) {
+  Json about = {{"version", kVersion}, {"step", state.step}, {"epoch", state.epoch}};
   // JSON has no NaN; a score that is none is not stored.
-  if (progress.score && std::isfinite(*progress.score)) about["score"] = *progress.score;
+  if (state.score && std::isfinite(*state.score)) about["score"] = *state.score;
   if (parts.generator) {
-    const GeneratorState state = parts.generator->state();
-    about["generator"] = {{"seed", state.seed}, {"offset", state.offset}};
+    const GeneratorState generator = parts.generator->state();
+    about["generator"] = {{"seed", generator.seed}, {"offset", generator.offset}};
   }
   return about;
 }
 
 /// What a file says about itself, checked.
 struct About {
-  Progress progress;
+  TrainingState state;
   std::optional<GeneratorState> generator;
   std::optional<OptimizerState> optimizer;  ///< without its tensors
 };
@@ -48,9 +49,9 @@ About read_about(const SafetensorsFile& file) {
   check(version == kVersion, "checkpoint", "expected version {} in '{}', got {}", kVersion, path,
         version);
   About out;
-  out.progress.step = reader.require<std::int64_t>("step");
-  out.progress.epoch = reader.require<std::int64_t>("epoch");
-  if (reader.has("score")) out.progress.score = reader.require<double>("score");
+  out.state.step = reader.require<std::int64_t>("step");
+  out.state.epoch = reader.require<std::int64_t>("epoch");
+  if (reader.has("score")) out.state.score = reader.require<double>("score");
   if (reader.has("generator")) {
     const Json json = reader.require<Json>("generator");
     JsonReader generator(json, where);
@@ -70,8 +71,8 @@ About read_about(const SafetensorsFile& file) {
       out.optimizer->numbers[name] = values.require<double>(name);
     }
   }
-  out.progress.metadata = file.metadata();
-  out.progress.metadata.erase(kKey);
+  out.state.metadata = file.metadata();
+  out.state.metadata.erase(kKey);
   return out;
 }
 
@@ -88,24 +89,25 @@ StateDict read_section(const SafetensorsFile& file, std::string_view prefix) {
 
 }  // namespace
 
-void save_checkpoint(const fs::path& path, const CheckpointParts& parts, const Progress& progress) {
-  check(!progress.metadata.contains(kKey), "save_checkpoint",
+void save_checkpoint(const fs::path& path, const CheckpointParts& parts,
+                     const TrainingState& state) {
+  check(!state.metadata.contains(kKey), "save_checkpoint",
         "expected metadata without the key \"{}\", which the checkpoint uses itself", kKey);
   StateDict tensors;
-  Json about = description(parts, progress);
+  Json about = description(parts, state);
   if (parts.model) add_with_prefix(tensors, "", parts.model->state_dict());
   if (parts.ema) add_with_prefix(tensors, kEma, parts.ema->state_dict());
   if (parts.optimizer) {
-    const OptimizerState state = parts.optimizer->state_dict();
-    add_with_prefix(tensors, kOptimizer, state.tensors);
-    about["optimizer"] = {{"kind", state.kind}, {"numbers", state.numbers}};
+    const OptimizerState optimizer = parts.optimizer->state_dict();
+    add_with_prefix(tensors, kOptimizer, optimizer.tensors);
+    about["optimizer"] = {{"kind", optimizer.kind}, {"numbers", optimizer.numbers}};
   }
-  Metadata metadata = progress.metadata;
+  Metadata metadata = state.metadata;
   metadata[kKey] = about.dump();
   write_safetensors(path, tensors, metadata);
 }
 
-Progress load_checkpoint(const fs::path& path, const CheckpointParts& parts) {
+TrainingState load_checkpoint(const fs::path& path, const CheckpointParts& parts) {
   const SafetensorsFile file(path);
   About about = read_about(file);
   StateDict model, ema;
@@ -130,10 +132,12 @@ Progress load_checkpoint(const fs::path& path, const CheckpointParts& parts) {
   if (parts.ema) parts.ema->load_state_dict(ema);
   if (parts.optimizer) parts.optimizer->load_state_dict(*about.optimizer);
   if (parts.generator) parts.generator->set_state(*about.generator);
-  return about.progress;
+  return about.state;
 }
 
-Progress read_progress(const fs::path& path) { return read_about(SafetensorsFile(path)).progress; }
+TrainingState read_training_state(const fs::path& path) {
+  return read_about(SafetensorsFile(path)).state;
+}
 
 StateDict read_model(const fs::path& path, bool ema) {
   const SafetensorsFile file(path);
@@ -167,6 +171,7 @@ CheckpointFolder::CheckpointFolder(fs::path folder, int keep_last)
     : folder_(std::move(folder)), keep_last_(keep_last) {
   check(keep_last >= 1, "CheckpointFolder", "expected to keep at least one checkpoint, got {}",
         keep_last);
+  remove_leftovers(folder_, [](std::string_view name) { return name == kBest || step_of(name); });
 }
 
 std::map<std::int64_t, fs::path> CheckpointFolder::steps() const {
@@ -190,29 +195,21 @@ std::optional<fs::path> CheckpointFolder::best() const {
   return path;
 }
 
-void CheckpointFolder::save(const CheckpointParts& parts, const Progress& progress) const {
-  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, progress.step, kSuffix), parts,
-                  progress);
-  if (progress.score) {
+void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
+  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, state.step, kSuffix), parts, state);
+  if (state.score) {
     const auto old = best();
-    const std::optional<double> record = old ? read_progress(*old).score : std::nullopt;
-    if (!record || *progress.score > *record) save_checkpoint(folder_ / kBest, parts, progress);
+    const std::optional<double> record = old ? read_training_state(*old).score : std::nullopt;
+    if (!record || *state.score > *record) save_checkpoint(folder_ / kBest, parts, state);
   }
 
   std::error_code ignored;  // what cannot be removed now is removed next time
   // Later steps than this one are not ours to judge: somebody went back to an earlier checkpoint.
   auto kept = steps();
-  kept.erase(kept.upper_bound(progress.step), kept.end());
+  kept.erase(kept.upper_bound(state.step), kept.end());
   while (kept.size() > static_cast<std::size_t>(keep_last_)) {
     fs::remove(kept.begin()->second, ignored);
     kept.erase(kept.begin());
-  }
-  for (const auto& entry : fs::directory_iterator(folder_)) {
-    const std::string name = entry.path().filename().string();
-    const auto mark = name.find(std::string(kSuffix) + ".tmp-");
-    if (mark == std::string::npos) continue;
-    const std::string target = name.substr(0, mark + kSuffix.size());
-    if (target == kBest || step_of(target)) fs::remove(entry.path(), ignored);
   }
 }
 

@@ -9,13 +9,12 @@
 //              {"seed", "offset"}, "optimizer": {"kind", "numbers"}}; what is absent is left out
 //              "config", ...: whatever text the program adds
 //
-// Names, shapes and layouts are PyTorch's: Python reads the model as the tensors whose names have
-// no
-// '/'. Saving and restoring:
+// Names, shapes and layouts are PyTorch's: Python reads the model as the tensors whose names
+// have no '/'. Saving and restoring:
 //
 //   nn::CheckpointParts parts{.model = &model, .optimizer = &optimizer, .ema = &average.model()};
 //   nn::save_checkpoint("runs/a/last.safetensors", parts, {.step = step, .epoch = epoch});
-//   nn::Progress at = nn::load_checkpoint("runs/a/last.safetensors", parts);
+//   nn::TrainingState at = nn::load_checkpoint("runs/a/last.safetensors", parts);
 //
 // Part of a file: select(read_model("last.safetensors"), "encoder.") is the encoder's state dict.
 #include <cstdint>
@@ -35,8 +34,8 @@ struct CheckpointParts {
   Generator* generator = &default_generator();
 };
 
-/// Where a run stands.
-struct Progress {
+/// How far a run has come.
+struct TrainingState {
   std::int64_t step = 0;
   std::int64_t epoch = 0;
   std::optional<double> score = {};  ///< of CheckpointFolder: the larger the better
@@ -45,15 +44,15 @@ struct Progress {
 
 /// Replaces `path` atomically.
 void save_checkpoint(const std::filesystem::path& path, const CheckpointParts& parts,
-                     const Progress& progress);
+                     const TrainingState& state);
 
 /// Restores the parts and returns the rest. The file must hold every part that is asked for, and
 /// each must fit; parts of the file that are not asked for are skipped. After an Error nothing was
 /// changed.
-Progress load_checkpoint(const std::filesystem::path& path, const CheckpointParts& parts);
+TrainingState load_checkpoint(const std::filesystem::path& path, const CheckpointParts& parts);
 
-/// Progress and metadata alone, without reading tensors.
-Progress read_progress(const std::filesystem::path& path);
+/// What load_checkpoint returns, without reading tensors.
+TrainingState read_training_state(const std::filesystem::path& path);
 
 /// The state dict of the model, or of its average. Any safetensors file will do for the model.
 StateDict read_model(const std::filesystem::path& path, bool ema = false);
@@ -62,13 +61,16 @@ StateDict read_model(const std::filesystem::path& path, bool ema = false);
 ///
 ///   step-000012000.safetensors   the last `keep_last` of them
 ///   best.safetensors             the one with the largest score
+///
+/// One process at a time uses a folder: making a CheckpointFolder removes the temporary files that
+/// a killed run left of these, and nothing else. The folder need not exist before the first save.
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path folder, int keep_last = 2);
 
-  /// Saves step-<progress.step>, and best if progress.score is larger than that of all before; then
-  /// removes what is not to be kept, and temporary files that a killed run left behind.
-  void save(const CheckpointParts& parts, const Progress& progress) const;
+  /// Saves step-<state.step>, and best if state.score is larger than that of all before; then
+  /// removes what is not to be kept.
+  void save(const CheckpointParts& parts, const TrainingState& state) const;
   /// The checkpoint with the largest step; nullopt if there is none.
   std::optional<std::filesystem::path> latest() const;
   std::optional<std::filesystem::path> best() const;

@@ -18,7 +18,8 @@ Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// sum (x - mean)^2 / max(n - correction, 0). Correction 1 is the unbiased estimate, 0 the variance
 /// of the population. One value with correction 1: NaN.
 Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
-/// sqrt(var); gradient 0 where it is 0.
+/// sqrt(var); gradient 0 where it is 0. After `using namespace invar` write invar::std(x): `std`
+/// alone is then ambiguous with the standard library's namespace.
 Tensor std(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
 /// Product; of booleans and integers in i64. Empty: 1. The gradient is right where values are 0,
 /// too.

@@ -1,10 +1,12 @@
 """Checks of the source tree itself.
 
-usage: check_tree.py ROOT arrows|sources|hygiene|self-test
+usage: check_tree.py ROOT arrows|sources|engine|hygiene|self-test
 
 arrows     libraries include only what stands before them: core <- ops <- autodiff <- nn <- ssl, and
            data only core and ops; project headers are named <invar/...>
 sources    every .cpp is named in the CMakeLists.txt of its top folder, so none is forgotten
+engine     the autograd engine stays small enough to read in one go: at most 600 lines of code, comments
+           and blank lines not counted
 hygiene    no package registry's host name, no absolute path of somebody's machine, no unfinished
            mark without a reference (an issue number in brackets after it)
 self-test  a tree that breaks every rule is reported, a clean one is not
@@ -25,6 +27,8 @@ MAY_INCLUDE = {
     "data": {"core", "ops", "data"},
 }
 SOURCES = {".hpp", ".cpp", ".cu", ".cuh", ".h"}
+ENGINE_FOLDER = ("core", "autograd")
+ENGINE_LINES = 600
 BINARY = {".safetensors", ".bin", ".png", ".jpg", ".jpeg", ".gz", ".npy", ".ico"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:<invar/([^/>]+)/[^>]*>|(".*"))')
@@ -92,6 +96,24 @@ def sources(root: pathlib.Path) -> list[str]:
     return found
 
 
+def code_lines(text: str) -> int:
+    """Lines that hold more than a comment. A comment mark inside a string does no harm: such a line
+    has code before it."""
+    text = re.sub(r"/\*.*?\*/", lambda comment: "\n" * comment[0].count("\n"), text, flags=re.DOTALL)
+    return sum(1 for line in text.splitlines() if line.split("//")[0].strip())
+
+
+def engine(root: pathlib.Path) -> list[str]:
+    counts = {path.relative_to(root): code_lines(path.read_text(encoding="utf-8"))
+              for path in files(root)
+              if path.relative_to(root).parts[:2] == ENGINE_FOLDER and path.suffix in SOURCES}
+    total = sum(counts.values())
+    print(f"the engine has {total} lines of code in {len(counts)} files, of at most {ENGINE_LINES}")
+    if total <= ENGINE_LINES:
+        return []
+    return [f"{name}:1: {count} lines" for name, count in counts.items()]
+
+
 def hygiene(root: pathlib.Path) -> list[str]:
     found = []
     for path in files(root):
@@ -140,13 +162,24 @@ def self_test() -> list[str]:
             if reported != broken:
                 found.append(f"{name} ({contents[name].strip()}): "
                              + ("not reported" if broken else f"reported: {reports}"))
+    counted = code_lines("int a;  // one\n\n// none\n  /* none\n none */\nint b = 1 / 2;\n{\n")
+    if counted != 3:
+        found.append(f"code_lines counts {counted} lines instead of 3")
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        root.joinpath(*ENGINE_FOLDER).mkdir(parents=True)
+        source = root.joinpath(*ENGINE_FOLDER, "a.cpp")
+        for count in (ENGINE_LINES, ENGINE_LINES + 1):
+            source.write_text("int a;\n" * count + "// said\n")
+            if bool(engine(root)) != (count > ENGINE_LINES):
+                found.append(f"engine judges {count} lines wrongly")
     return found
 
 
 def main() -> int:
     root = pathlib.Path(sys.argv[1]).resolve()
     check = {"arrows": lambda: arrows(root), "sources": lambda: sources(root),
-             "hygiene": lambda: hygiene(root), "self-test": self_test}[sys.argv[2]]
+             "engine": lambda: engine(root), "hygiene": lambda: hygiene(root), "self-test": self_test}[sys.argv[2]]
     found = check()
     for line in found:
         print(line)

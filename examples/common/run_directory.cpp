@@ -66,6 +66,11 @@ RunDirectory RunDirectory::open(const fs::path& path) {
   check(fs::exists(path / "config.json"), "run",
         "expected a run to resume in '{}', got no config.json there: start it without --resume",
         path.string());
+  remove_leftovers(path, [](std::string_view name) {
+    constexpr std::string_view own[] = {"config.json", "environment.json", kMetrics,
+                                        "encoder.safetensors", "result.json"};
+    return std::find(std::begin(own), std::end(own), name) != std::end(own);
+  });
   return RunDirectory(path, read_json(path / "config.json"));
 }
 

@@ -3,8 +3,8 @@
 //
 //   DIR/config.json        the complete configuration: with it, the run can be repeated
 //   DIR/environment.json   machine, versions, threads; written anew at each start
-//   DIR/metrics.jsonl      one JSON object per logged step or evaluation, in the order they
-//   happened DIR/checkpoints/       the last few and the best (nn/checkpoint.hpp)
+//   DIR/metrics.jsonl      one JSON object per logged step or evaluation, as they happened
+//   DIR/checkpoints/       the last few and the best (nn/checkpoint.hpp)
 //   DIR/encoder.safetensors  the trained encoder under torchvision's names
 //   DIR/result.json        the final evaluation
 //
@@ -22,7 +22,8 @@ class RunDirectory {
  public:
   /// A new run; Error if the directory holds one already.
   static RunDirectory create(const std::filesystem::path& path, const Json& config);
-  /// An existing run; Error if there is none.
+  /// An existing run, to go on with it; Error if there is none. Removes the temporary files that a
+  /// killed process left.
   static RunDirectory open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }

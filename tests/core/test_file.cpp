@@ -208,6 +208,36 @@ TEST_CASE("Replacing keeps permissions and follows links") {
   CHECK(read_file(folder / "dangling") == "first");
 }
 
+TEST_CASE("Leftovers of killed writers are removed, and nothing else") {
+  const Folder folder;
+  const auto touch = [&](const std::string& name) {
+    write_file_atomically(folder / name.c_str(), "x");
+  };
+  for (const char* left : {"a.tmp-71-0", "a.tmp-1-1234567", "b.tmp-71-0"}) touch(left);
+  for (const char* other : {"a", "a.tmp", "a.tmp-71", "a.tmp--0", "a.tmp-71-", "a.tmp-71-x",
+                            "a.tmp-71-0.txt", "aa.tmp-71-0", ".tmp-71-0"}) {
+    touch(other);
+  }
+  fs::create_directory(folder / "a.tmp-9-9");  // nothing of ours is a folder
+  const auto before = folder.names();
+  remove_leftovers(folder.path(), [](std::string_view name) { return name == "a" || name == "b"; });
+  CHECK(folder.names().size() == before.size() - 3);
+  for (const char* left : {"a.tmp-71-0", "a.tmp-1-1234567", "b.tmp-71-0"}) {
+    CHECK_FALSE(fs::exists(folder / left));
+  }
+  remove_leftovers(folder / "no such folder", [](std::string_view) { return true; });
+}
+
+TEST_CASE("A temporary file left by a process with our id is no obstacle") {
+  const Folder folder;
+  // Whatever number comes next, it is taken.
+  for (int i = 0; i < 2000; ++i) {
+    std::ofstream(folder / fmt::format("a.tmp-{}-{}", ::getpid(), i).c_str()) << "left behind";
+  }
+  write_file_atomically(folder / "a", "new");
+  CHECK(read_file(folder / "a") == "new");
+}
+
 TEST_CASE("Several threads replace one file and readers see a complete one") {
   const Folder folder;
   const fs::path path = folder / "a";

@@ -83,7 +83,7 @@ TEST_CASE("A resumed run gives the bits of one never stopped", "[smoke]") {
 
     manual_seed(99);
     Run resumed(kind);
-    const nn::Progress at = nn::load_checkpoint(path, resumed.parts());
+    const nn::TrainingState at = nn::load_checkpoint(path, resumed.parts());
     CHECK(at.step == 4);
     CHECK(at.epoch == 1);
     CHECK_FALSE(at.score.has_value());
@@ -106,7 +106,7 @@ TEST_CASE("A checkpoint is a file that Python reads") {
   CHECK(file.read("optimizer/exp_avg/0.weight").shape() == Dims{3, 1, 3, 3});
   CHECK(file.read("1.num_batches_tracked").item() == 1);
 
-  CHECK(nn::read_progress(path).score == 0.5);
+  CHECK(nn::read_training_state(path).score == 0.5);
   nn::Sequential model = make_model();
   model.load_state_dict(nn::read_model(path));
   CHECK(values_of(model.state_dict().at("0.weight")) == values_of(file.read("0.weight")));
@@ -183,23 +183,29 @@ TEST_CASE("A folder keeps the last ones and the best") {
   };
   using Names = std::vector<std::string>;
 
-  const std::string keep = folder / "notes.tmp-1-1";
-  std::ofstream(keep) << "mine";
-  std::ofstream(folder / "step-000000001.safetensors.tmp-12-0") << "left behind";
-  std::ofstream(folder / "best.safetensors.tmp-12-0") << "left behind";
   const double scores[] = {10, 30, 20, std::nan(""), 25};
   for (int i = 0; i < 5; ++i) {
     checkpoints.save({.model = &model}, {.step = 100 * (i + 1), .score = scores[i]});
   }
-  CHECK(names() == Names{"best.safetensors", "notes.tmp-1-1", "step-000000400.safetensors",
-                         "step-000000500.safetensors"});
+  CHECK(names() ==
+        Names{"best.safetensors", "step-000000400.safetensors", "step-000000500.safetensors"});
   CHECK(checkpoints.latest() == folder / "step-000000500.safetensors");
-  CHECK(nn::read_progress(*checkpoints.best()).step == 200);
+  CHECK(nn::read_training_state(*checkpoints.best()).step == 200);
 
   // Back to an earlier step: its checkpoints are kept although later ones exist.
   checkpoints.save({.model = &model}, {.step = 450});
+  CHECK(names() == Names{"best.safetensors", "step-000000400.safetensors",
+                         "step-000000450.safetensors", "step-000000500.safetensors"});
+
+  // A killed save leaves a temporary file; the run that resumes removes it, and only that.
+  std::ofstream(folder / "notes.tmp-1-1") << "mine";
+  std::ofstream(folder / "step-000000001.safetensors.tmp-12-0") << "left behind";
+  std::ofstream(folder / "best.safetensors.tmp-12-0") << "left behind";
+  const nn::CheckpointFolder reopened(folder.path());
   CHECK(names() == Names{"best.safetensors", "notes.tmp-1-1", "step-000000400.safetensors",
                          "step-000000450.safetensors", "step-000000500.safetensors"});
+  CHECK(reopened.latest() == folder / "step-000000500.safetensors");
+
   CHECK_THROWS_AS(nn::CheckpointFolder(folder.path(), 0), Error);
   CHECK_THROWS_AS(nn::CheckpointFolder(folder / "none").save({.model = &model}, {}), Error);
 }
