@@ -41,9 +41,17 @@ void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::
   const Tensor g = conv2d(x, w, {}, o);
   const double flops = 2.0 * static_cast<double>(g.numel() * kernel * kernel * inputs);
   const auto add = [&](const char* pass, const std::function<void()>& f) {
-    register_benchmark(fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}", pass, size, size,
-                                   inputs, outputs, kernel, kernel, stride),
-                       f, "FLOP/s", flops);
+    for (const auto& [name, algorithm] : {std::pair("direct", ConvAlgorithm::direct),
+                                          std::pair("winograd", ConvAlgorithm::winograd)}) {
+      if (algorithm == ConvAlgorithm::winograd && (kernel != 3 || stride != 1)) continue;
+      register_benchmark(fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}, {}", pass, size,
+                                     size, inputs, outputs, kernel, kernel, stride, name),
+                         [=] {
+                           set_conv_algorithm(algorithm);
+                           f();
+                         },
+                         "FLOP/s", flops);
+    }
   };
   add("forward", [=] { conv2d(x, w, {}, o); });
   add("input", [=] { conv2d_backward_input(g, w, x.shape(), o); });
@@ -78,6 +86,9 @@ void register_all() {
     register_conv(kBatch, size, c, 2 * c, 3, 2);
     register_conv(kBatch, size, c, 2 * c, 1, 2);
     register_conv(kBatch, size / 2, 2 * c, 2 * c, 3, 1);
+  }
+  for (std::int64_t c = 16, size = 28; c <= 128; c *= 2, size = (size + 1) / 2) {  // width 16
+    register_conv(2 * kBatch, size, c, c, 3, 1);
   }
   for (std::int64_t c = 64, size = 32; c <= 512; c *= 2, size /= 2) {
     const Dims shape{kBatch, size, size, c};

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
@@ -44,7 +45,12 @@ void check_gradient(const char* op, const Tensor& gradient, const Dims& expected
         expected, gradient.shape());
 }
 
+std::atomic<ConvAlgorithm> algorithm_in_use = ConvAlgorithm::automatic;
+
 }  // namespace
+
+void set_conv_algorithm(ConvAlgorithm algorithm) { algorithm_in_use = algorithm; }
+ConvAlgorithm conv_algorithm() { return algorithm_in_use; }
 
 // dy = conv2d(dx, w) + conv2d(x, dw) + db
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,

@@ -6,6 +6,7 @@
 #include <invar/ops/cpu/conv_reference.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/onednn.hpp>
+#include <invar/ops/cpu/winograd.hpp>
 
 namespace invar::cpu {
 namespace {
@@ -100,6 +101,13 @@ bool is_avx2_machine() {
   return is;
 }
 
+/// True iff a pass with these numbers of input and output channels is to be Winograd's.
+bool use_winograd(const Dims& weight, const Conv2dOptions& o) {
+  if (conv_algorithm() == ConvAlgorithm::direct || !winograd_fits(weight, o)) return false;
+  if (conv_algorithm() == ConvAlgorithm::winograd) return true;
+  return std::min(weight[0], weight[3]) >= 16;
+}
+
 }  // namespace
 
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
@@ -114,6 +122,7 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
     return conv2d(sampled(x, out.shape()[1], out.shape()[2], o), weight, bias, without_stride(o),
                   out);
   }
+  if (use_winograd(weight.shape(), o)) return winograd_conv2d(x, weight, bias, o, out);
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
   const bool with_bias = bias.defined();
   const onednn::Primitive conv =
@@ -138,6 +147,9 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
     fill(0, out);
     return copy(read, sampled_view(out, g[1], g[2], o));
   }
+  if (use_winograd(weight.shape(), o)) {
+    return winograd_conv2d_backward_input(gradient, weight, o, out);
+  }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
   const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_input"), [&] {
     return dnnl::convolution_backward_data::primitive_desc(
@@ -161,6 +173,7 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
     return conv2d_backward_weight(gradient, sampled(x, gradient.shape()[1], gradient.shape()[2], o),
                                   without_stride(o), out);
   }
+  if (use_winograd(out.shape(), o)) return winograd_conv2d_backward_weight(gradient, x, o, out);
   if (is_avx2_machine() &&
       prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
     return conv2d_backward_weight_avx2(gradient, x, o, out);

@@ -1,0 +1,224 @@
+#include <invar/ops/cpu/isa.hpp>
+#include <invar/ops/cpu/parallel.hpp>
+#include <invar/ops/cpu/winograd.hpp>
+#include <invar/ops/cpu/winograd_kernels.hpp>
+#include <invar/ops/factory.hpp>
+#include <vector>
+
+namespace invar::cpu {
+namespace {
+
+const WinogradKernels& kernels() {
+  switch (isa()) {
+    case Isa::avx512: return winograd_avx512();
+    case Isa::avx2: return winograd_avx2();
+    case Isa::baseline: break;
+  }
+  return winograd_baseline();
+}
+
+constexpr std::int64_t kPlanes = 36;
+// Rows and planes are kept apart by a cache line: with a power of two between them, they would all
+// compete for the same few places in the cache.
+constexpr std::int64_t kApart = 16;
+
+std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+/// 36 planes of [rows][channels], padded, in scratch memory.
+struct Planes {
+  std::int64_t rows, row, plane;
+
+  Planes(std::int64_t rows, std::int64_t channels, int width)
+      : rows(rows), row(round_up(channels, width) + kApart), plane(rows * row + kApart) {}
+  std::int64_t size() const { return kPlanes * plane; }
+};
+
+/// The tiles of a batch of images, numbered image by image, row by row.
+struct Tiles {
+  std::int64_t down, across, count;
+
+  explicit Tiles(const Dims& outputs)
+      : down((outputs[1] + 3) / 4), across((outputs[2] + 3) / 4), count(outputs[0] * down * across) {}
+};
+
+/// Where the pixels of one tile of an image [N, H, W, C] are. Those outside of it are `outside`.
+template <int kSize, class T>
+struct TilePixels {
+  T* pixels[kSize * kSize];
+
+  /// The tile's first pixel is (4 i - before.height, 4 j - before.width).
+  TilePixels(T* image, const Dims& shape, const Tiles& tiles, std::int64_t tile, Size2 before,
+             T* outside) {
+    const std::int64_t n = tile / (tiles.down * tiles.across);
+    const std::int64_t top = tile / tiles.across % tiles.down * 4 - before.height;
+    const std::int64_t left = tile % tiles.across * 4 - before.width;
+    for (int i = 0; i < kSize; ++i) {
+      for (int j = 0; j < kSize; ++j) {
+        const std::int64_t h = top + i, w = left + j;
+        const bool inside = h >= 0 && h < shape[1] && w >= 0 && w < shape[2];
+        pixels[i * kSize + j] =
+            inside ? image + ((n * shape[1] + h) * shape[2] + w) * shape[3] : outside;
+      }
+    }
+  }
+};
+
+/// The transformed weight as panels: [plane][columns / (2 width)][depth][2 width].
+struct WeightPanels {
+  std::int64_t panel, panels, plane;
+  Tensor values;
+
+  WeightPanels(std::int64_t depth, std::int64_t columns, int width)
+      : panel(depth * 2 * width),
+        panels(round_up(columns, 2 * width) / (2 * width)),
+        plane(panels * panel + kApart),
+        values(empty({kPlanes * plane})) {}
+};
+
+/// y = x convolved with w, where w(depth k, column n, tap t) = weight[k * k_stride + n * n_stride +
+/// t * tap_stride]. The first input of output (0, 0) is (-before.height, -before.width).
+void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::int64_t n_stride,
+              std::int64_t tap_stride, const Tensor& bias, Size2 before, const Tensor& y) {
+  const WinogradKernels& kernel = kernels();
+  const std::int64_t depth = x.shape()[3], columns = y.shape()[3], width = kernel.width;
+
+  const WeightPanels u(depth, columns, kernel.width);
+  parallel_for(u.panels, 1, [&](std::int64_t panel, std::int64_t) {
+    for (std::int64_t k = 0; k < depth; ++k) {
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t n = std::min((2 * panel + half) * width, columns);
+        kernel.transform_weight(
+            weight + k * k_stride + n * n_stride, columns - n, n_stride, tap_stride,
+            u.values.data<float>() + panel * u.panel + (2 * k + half) * width, u.plane);
+      }
+    }
+  });
+
+  // A block's planes fit into the second-level cache, unless that would leave too few tiles to make
+  // up for reading the weight. A problem with few blocks is one block, whose planes the threads
+  // share; otherwise every thread has blocks of its own (parallel_for does not nest).
+  constexpr std::int64_t kCacheFloats = 96 << 10, kFewestTiles = 24, kFewBlocks = 16;
+  const Tiles tiles(y.shape());
+  std::int64_t block = round_up(
+      std::max(kCacheFloats / (kPlanes * (depth + columns)), kFewestTiles), 6);
+  if (tiles.count <= kFewBlocks * block) block = tiles.count;
+  const Planes v(block, depth, kernel.width), m(block, columns, kernel.width);
+  const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
+  const Tensor scratch = empty({workers, v.size() + m.size()});
+  const Tensor zeros_row = zeros({depth}), unused_row = empty({workers, columns});
+  parallel_for(tiles.count, block, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
+    float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
+    float* const ms = vs + v.size();
+    constexpr std::int64_t kGrainTiles = 8;
+    parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t t = first; t < last; ++t) {
+        const TilePixels<6, const float> tile(x.data<const float>(), x.shape(), tiles, begin + t,
+                                              before, zeros_row.data<const float>());
+        kernel.transform_image(tile.pixels, depth, vs + t * v.row, v.plane);
+      }
+    });
+    parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
+      kernel.multiply(end - begin, round_up(columns, width), depth, vs + p * v.plane, v.row, 1,
+                      u.values.data<const float>() + p * u.plane, u.panel, 2 * width,
+                      ms + p * m.plane, m.row, false);
+    });
+    parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
+      std::vector<float> unused(static_cast<std::size_t>(columns));
+      for (std::int64_t t = first; t < last; ++t) {
+        const TilePixels<4, float> tile(y.data<float>(), y.shape(), tiles, begin + t, 0,
+                                        unused.data());
+        kernel.transform_output(ms + t * m.row, m.plane, columns,
+                                bias.defined() ? bias.data<const float>() : nullptr, tile.pixels);
+      }
+    });
+  });
+}
+
+}  // namespace
+
+bool winograd_fits(const Dims& weight, const Conv2dOptions& o) {
+  const auto is_one = [](Size2 size) { return size.height == 1 && size.width == 1; };
+  return weight[1] == 3 && weight[2] == 3 && is_one(o.stride) && is_one(o.dilation) &&
+         o.groups == 1;
+}
+
+void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Conv2dOptions& o, const Tensor& out) {
+  const std::int64_t inputs = weight.shape()[3];
+  convolve(x, weight.data<const float>(), 1, 9 * inputs, inputs, bias, o.padding, out);
+}
+
+void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight,
+                                    const Conv2dOptions& o, const Tensor& out) {
+  const std::int64_t inputs = weight.shape()[3];
+  const Size2 before(2 - o.padding.height, 2 - o.padding.width);
+  convolve(gradient, weight.data<const float>() + 8 * inputs, 9 * inputs, 1, -inputs, {}, before,
+           out);
+}
+
+// The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
+// product. With many channels there is one segment, because the sums would fill the memory; the
+// threads then share its planes.
+void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
+                                     const Conv2dOptions& o, const Tensor& out) {
+  const WinogradKernels& kernel = kernels();
+  const std::int64_t outputs = out.shape()[0], inputs = out.shape()[3], width = kernel.width;
+  const Tiles tiles(gradient.shape());
+  const Planes sum(outputs, inputs, kernel.width);
+
+  constexpr std::int64_t kCacheFloats = 96 << 10, kSumFloats = 4 << 20, kMostSegments = 32;
+  const std::int64_t block =
+      std::clamp<std::int64_t>(kCacheFloats / (kPlanes * (inputs + outputs)), 48, 128);
+  const std::int64_t blocks = (tiles.count + block - 1) / block;
+  const std::int64_t segments =
+      std::clamp<std::int64_t>(kSumFloats / sum.size(), 1, std::min(blocks, kMostSegments));
+  const std::int64_t segment = (blocks + segments - 1) / segments * block;
+
+  const Planes v(block, inputs, kernel.width), q(block, outputs, kernel.width);
+  const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
+  const Tensor scratch = empty({workers, v.size() + q.size()}), sums = empty({segments, sum.size()});
+  const Tensor zeros_row = zeros({std::max(inputs, outputs)});
+  parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
+    float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
+    float* const qs = vs + v.size();
+    float* const total = sums.data<float>() + begin / segment * sum.size();
+    for (std::int64_t start = begin; start < end; start += block) {
+      const std::int64_t n = std::min(block, end - start);
+      parallel_for(n, 8, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t t = first; t < last; ++t) {
+          const TilePixels<6, const float> image(x.data<const float>(), x.shape(), tiles, start + t,
+                                                 o.padding, zeros_row.data<const float>());
+          kernel.transform_image(image.pixels, inputs, vs + t * v.row, v.plane);
+          const TilePixels<4, const float> g(gradient.data<const float>(), gradient.shape(), tiles,
+                                             start + t, 0, zeros_row.data<const float>());
+          kernel.transform_gradient(g.pixels, outputs, qs + t * q.row, q.plane);
+        }
+      });
+      parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
+        kernel.multiply(outputs, round_up(inputs, width), n, qs + p * q.plane, 1, q.row,
+                        vs + p * v.plane, 2 * width, v.row, total + p * sum.plane, sum.row,
+                        start > begin);
+      });
+    }
+  });
+
+  const std::int64_t used = (tiles.count + segment - 1) / segment;
+  parallel_for(outputs, 1, [&](std::int64_t output, std::int64_t) {
+    for (std::int64_t i = 0; i < inputs; i += width) {
+      float* const u = sums.data<float>() + output * sum.row + i;
+      for (std::int64_t s = 1; s < used; ++s) {
+        for (std::int64_t p = 0; p < kPlanes; ++p) {
+          for (std::int64_t lane = 0; lane < width; ++lane) {
+            u[p * sum.plane + lane] += u[s * sum.size() + p * sum.plane + lane];
+          }
+        }
+      }
+      kernel.transform_weight_gradient(u, sum.plane, inputs - i,
+                                       out.data<float>() + output * 9 * inputs + i, inputs);
+    }
+  });
+}
+
+}  // namespace invar::cpu

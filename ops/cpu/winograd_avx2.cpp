@@ -1,0 +1,12 @@
+// Compiled for avx2 (ops/CMakeLists.txt); called only where isa() says so.
+namespace invar::cpu {
+namespace {
+constexpr int kWidth = 8;
+}
+}  // namespace invar::cpu
+
+#include "winograd_kernels.inc"
+
+namespace invar::cpu {
+const WinogradKernels& winograd_avx2() { return kKernels; }
+}  // namespace invar::cpu

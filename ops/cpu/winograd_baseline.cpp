@@ -1,0 +1,12 @@
+// Compiled for baseline (ops/CMakeLists.txt); called only where isa() says so.
+namespace invar::cpu {
+namespace {
+constexpr int kWidth = 4;
+}
+}  // namespace invar::cpu
+
+#include "winograd_kernels.inc"
+
+namespace invar::cpu {
+const WinogradKernels& winograd_baseline() { return kKernels; }
+}  // namespace invar::cpu

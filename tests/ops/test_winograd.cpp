@@ -1,0 +1,95 @@
+// Winograd's algorithm against the f64 reference: all three passes, sizes that tiles of 4x4 and
+// vectors of channels do not divide, any padding.
+#include <omp.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_floating_point.hpp>
+#include <cstring>
+#include <invar/core/autograd/engine.hpp>
+#include <invar/core/random.hpp>
+#include <invar/ops/conv.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/reduce.hpp>
+
+using namespace invar;
+
+namespace {
+
+/// Restores the choice of the algorithm at the end of a test.
+struct AlgorithmScope {
+  explicit AlgorithmScope(ConvAlgorithm algorithm) { set_conv_algorithm(algorithm); }
+  ~AlgorithmScope() { set_conv_algorithm(before); }
+  ConvAlgorithm before = conv_algorithm();
+};
+
+struct Shape {
+  std::int64_t images, height, width, inputs, outputs;
+  Size2 padding = 1;
+};
+
+/// Root mean square of a - b relative to that of b.
+double relative_error(const Tensor& a, const Tensor& b) {
+  const Tensor difference = to(a, DType::f64) - b;
+  return std::sqrt(sum(square(difference)).item() / sum(square(b)).item());
+}
+
+Tensors passes(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& g, Size2 padding) {
+  const Conv2dOptions o{.padding = padding};
+  return {conv2d(x, w, bias, o), conv2d_backward_input(g, w, x.shape(), o),
+          conv2d_backward_weight(g, x, w.shape(), o)};
+}
+
+Tensors random_problem(const Shape& s) {
+  manual_seed(1);
+  const Tensor x = relu(randn({s.images, s.height, s.width, s.inputs}));
+  const Tensor w = randn({s.outputs, 3, 3, s.inputs}), bias = randn({s.outputs});
+  const Tensor g = randn({s.images, s.height + 2 * s.padding.height - 2,
+                          s.width + 2 * s.padding.width - 2, s.outputs});
+  return {x, w, bias, g};
+}
+
+const Shape kShapes[] = {
+    {2, 8, 8, 16, 16},       {3, 7, 5, 24, 17},         {1, 4, 4, 1, 1},
+    {5, 14, 14, 3, 33},      {2, 3, 3, 8, 6, 0},        {2, 9, 11, 5, 40, Size2(0, 2)},
+    {1, 6, 6, 300, 20},      {2, 5, 6, 10, 11, Size2(4, 3)}, {40, 28, 28, 16, 16},
+    {64, 4, 4, 128, 96},
+};
+
+}  // namespace
+
+TEST_CASE("Winograd convolution agrees with the f64 reference", "[unit][conv2d]") {
+  const AlgorithmScope scope(ConvAlgorithm::winograd);
+  for (const Shape& s : kShapes) {
+    const Tensors p = random_problem(s);
+    const Tensors ours = passes(p[0], p[1], p[2], p[3], s.padding);
+    const auto f64 = [](const Tensor& t) { return to(t, DType::f64); };
+    const Tensors exact = passes(f64(p[0]), f64(p[1]), f64(p[2]), f64(p[3]), s.padding);
+    CAPTURE(s.images, s.height, s.width, s.inputs, s.outputs);
+    for (std::size_t pass = 0; pass < 3; ++pass) {
+      CAPTURE(pass);
+      CHECK(relative_error(ours[pass], exact[pass]) < 5e-6);
+    }
+  }
+}
+
+TEST_CASE("Winograd convolution gives the same bits for any number of threads", "[unit][conv2d]") {
+  const AlgorithmScope scope(ConvAlgorithm::winograd);
+  const int threads = omp_get_max_threads();
+  for (const Shape& s : kShapes) {
+    const Tensors p = random_problem(s);
+    omp_set_num_threads(1);
+    const Tensors one = passes(p[0], p[1], p[2], p[3], s.padding);
+    for (const int n : {2, 3}) {
+      omp_set_num_threads(n);
+      const Tensors many = passes(p[0], p[1], p[2], p[3], s.padding);
+      for (std::size_t pass = 0; pass < 3; ++pass) {
+        CAPTURE(s.images, s.inputs, s.outputs, n, pass);
+        CHECK(std::memcmp(one[pass].raw_data(), many[pass].raw_data(),
+                          static_cast<std::size_t>(one[pass].numel()) * sizeof(float)) == 0);
+      }
+    }
+    omp_set_num_threads(threads);
+  }
+}
