@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include <invar/core/autograd/engine.hpp>
-#include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -20,10 +19,13 @@ namespace {
 
 using namespace invar;
 
-void register_benchmark(const std::string& name, const std::function<void()>& f, const char* unit,
+/// `prepare` makes the data, when the benchmark is run, and returns what is timed.
+void register_benchmark(const std::string& name,
+                        const std::function<std::function<void()>()>& prepare, const char* unit,
                         double amount) {
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) {
+                                 const std::function<void()> f = prepare();
                                  f();  // oneDNN makes its primitive
                                  for (auto _ : state) f();
                                  state.counters[unit] = benchmark::Counter(
@@ -37,45 +39,50 @@ void register_benchmark(const std::string& name, const std::function<void()>& f,
 void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::int64_t outputs,
                    std::int64_t kernel, std::int64_t stride) {
   const Conv2dOptions o{.stride = stride, .padding = kernel / 2};
-  const Tensor x = randn({n, size, size, inputs}), w = randn({outputs, kernel, kernel, inputs});
-  const Tensor g = conv2d(x, w, {}, o);
-  const double flops = 2.0 * static_cast<double>(g.numel() * kernel * kernel * inputs);
-  const auto add = [&](const char* pass, const std::function<void()>& f) {
+  const Dims image{n, size, size, inputs}, weight{outputs, kernel, kernel, inputs};
+  const std::int64_t out = (size - 1) / stride + 1;
+  const Dims output{n, out, out, outputs};
+  const double flops = 2.0 * static_cast<double>(numel_of(output) * kernel * kernel * inputs);
+  const auto add = [&](const char* pass,
+                       const std::function<void(const Tensor&, const Tensor&, const Tensor&)>& f) {
     for (const auto& [name, algorithm] : {std::pair("direct", ConvAlgorithm::direct),
                                           std::pair("winograd", ConvAlgorithm::winograd)}) {
       if (algorithm == ConvAlgorithm::winograd && (kernel != 3 || stride != 1)) continue;
-      register_benchmark(fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}, {}", pass, size,
-                                     size, inputs, outputs, kernel, kernel, stride, name),
-                         [=] {
-                           set_conv_algorithm(algorithm);
-                           f();
-                         },
-                         "FLOP/s", flops);
+      register_benchmark(
+          fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}, {}", pass, size, size, inputs,
+                      outputs, kernel, kernel, stride, name),
+          [=] {
+            set_conv_algorithm(algorithm);
+            return [=, x = randn(image), w = randn(weight), g = randn(output)] { f(x, w, g); };
+          },
+          "FLOP/s", flops);
     }
   };
-  add("forward", [=] { conv2d(x, w, {}, o); });
-  add("input", [=] { conv2d_backward_input(g, w, x.shape(), o); });
-  add("weight", [=] { conv2d_backward_weight(g, x, w.shape(), o); });
+  add("forward", [=](const Tensor& x, const Tensor& w, const Tensor&) { conv2d(x, w, {}, o); });
+  add("input", [=](const Tensor&, const Tensor& w, const Tensor& g) {
+    conv2d_backward_input(g, w, image, o);
+  });
+  add("weight", [=](const Tensor& x, const Tensor&, const Tensor& g) {
+    conv2d_backward_weight(g, x, weight, o);
+  });
 }
 
 /// f of one image tensor, and its gradient; `tensors` are read or written by each.
 void register_map(const char* name, const Dims& shape,
                   const std::function<Tensor(const Tensor&)>& f, double forward_tensors,
                   double backward_tensors) {
-  const Tensor x = randn(shape).requires_grad_();
-  const Tensor y = f(x), g = randn(y.shape());
-  const double bytes = 4.0 * static_cast<double>(x.numel());
+  const double bytes = 4.0 * static_cast<double>(numel_of(shape));
   const std::string size = fmt::format("{}x{}x{}", shape[1], shape[2], shape[3]);
   register_benchmark(
-      fmt::format("{}/forward/{}", name, size),
-      [=] {
-        NoGrad guard;
-        f(x);
-      },
+      fmt::format("{}/forward/{}", name, size), [=] { return [=, x = randn(shape)] { f(x); }; },
       "B/s", forward_tensors * bytes);
   register_benchmark(
       fmt::format("{}/backward/{}", name, size),
-      [=] { grad({y}, {x}, {g}, {.retain_graph = true}); }, "B/s", backward_tensors * bytes);
+      [=] {
+        const Tensor x = randn(shape).requires_grad_(), y = f(x), g = randn(y.shape());
+        return [=] { grad({y}, {x}, {g}, {.retain_graph = true}); };
+      },
+      "B/s", backward_tensors * bytes);
 }
 
 void register_all() {

@@ -1,6 +1,7 @@
 // f32 convolution by oneDNN: images stay plain [N, H, W, C]; the layout of the weight is oneDNN's
 // choice, so our [O, kh, kw, I] is reordered on the way in and the weight's gradient on the way
-// out. On AVX2 machines an own kernel makes most weight gradients.
+// out. Winograd's algorithm takes over where it is faster (winograd.hpp); on AVX2 machines an own
+// kernel makes most other weight gradients.
 #include <invar/ops/conv.hpp>
 #include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
@@ -101,11 +102,12 @@ bool is_avx2_machine() {
   return is;
 }
 
-/// True iff a pass with these numbers of input and output channels is to be Winograd's.
-bool use_winograd(const Dims& weight, const Conv2dOptions& o) {
-  if (conv_algorithm() == ConvAlgorithm::direct || !winograd_fits(weight, o)) return false;
-  if (conv_algorithm() == ConvAlgorithm::winograd) return true;
-  return std::min(weight[0], weight[3]) >= 16;
+/// The passes in which the convolution is to be Winograd's.
+WinogradPasses winograd_passes(const Dims& outputs, const Dims& weight, const Conv2dOptions& o) {
+  const ConvAlgorithm algorithm = conv_algorithm();
+  if (algorithm == ConvAlgorithm::direct || !winograd_fits(weight, o)) return {};
+  if (algorithm == ConvAlgorithm::winograd) return {.data = true, .weight = true};
+  return winograd_pays(outputs, weight);
 }
 
 }  // namespace
@@ -122,7 +124,9 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
     return conv2d(sampled(x, out.shape()[1], out.shape()[2], o), weight, bias, without_stride(o),
                   out);
   }
-  if (use_winograd(weight.shape(), o)) return winograd_conv2d(x, weight, bias, o, out);
+  if (winograd_passes(out.shape(), weight.shape(), o).data) {
+    return winograd_conv2d(x, weight, bias, o, out);
+  }
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
   const bool with_bias = bias.defined();
   const onednn::Primitive conv =
@@ -147,7 +151,7 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
     fill(0, out);
     return copy(read, sampled_view(out, g[1], g[2], o));
   }
-  if (use_winograd(weight.shape(), o)) {
+  if (winograd_passes(gradient.shape(), weight.shape(), o).data) {
     return winograd_conv2d_backward_input(gradient, weight, o, out);
   }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
@@ -173,7 +177,9 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
     return conv2d_backward_weight(gradient, sampled(x, gradient.shape()[1], gradient.shape()[2], o),
                                   without_stride(o), out);
   }
-  if (use_winograd(out.shape(), o)) return winograd_conv2d_backward_weight(gradient, x, o, out);
+  if (winograd_passes(gradient.shape(), out.shape(), o).weight) {
+    return winograd_conv2d_backward_weight(gradient, x, o, out);
+  }
   if (is_avx2_machine() &&
       prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
     return conv2d_backward_weight_avx2(gradient, x, o, out);

@@ -10,26 +10,31 @@ namespace {
 
 const WinogradKernels& kernels() {
   switch (isa()) {
-    case Isa::avx512: return winograd_avx512();
-    case Isa::avx2: return winograd_avx2();
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return winograd_avx512();
+    case Isa::avx2:
+      return winograd_avx2();
+    case Isa::baseline:
+      break;
   }
   return winograd_baseline();
 }
 
 constexpr std::int64_t kPlanes = 36;
-// Rows and planes are kept apart by a cache line: with a power of two between them, they would all
-// compete for the same few places in the cache.
-constexpr std::int64_t kApart = 16;
+// Rows and planes a power of two apart would compete for the same few places in the cache: a line
+// of it is put between them.
+constexpr std::int64_t kLine = 16;
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 /// 36 planes of [rows][channels], padded, in scratch memory.
 struct Planes {
-  std::int64_t rows, row, plane;
+  std::int64_t row, plane;
 
-  Planes(std::int64_t rows, std::int64_t channels, int width)
-      : rows(rows), row(round_up(channels, width) + kApart), plane(rows * row + kApart) {}
+  Planes(std::int64_t rows, std::int64_t channels, int width) : row(round_up(channels, width)) {
+    if (row % (2 * kLine) == 0) row += kLine;
+    plane = rows * row + kLine;
+  }
   std::int64_t size() const { return kPlanes * plane; }
 };
 
@@ -38,7 +43,9 @@ struct Tiles {
   std::int64_t down, across, count;
 
   explicit Tiles(const Dims& outputs)
-      : down((outputs[1] + 3) / 4), across((outputs[2] + 3) / 4), count(outputs[0] * down * across) {}
+      : down((outputs[1] + 3) / 4),
+        across((outputs[2] + 3) / 4),
+        count(outputs[0] * down * across) {}
 };
 
 /// Where the pixels of one tile of an image [N, H, W, C] are. Those outside of it are `outside`.
@@ -71,7 +78,7 @@ struct WeightPanels {
   WeightPanels(std::int64_t depth, std::int64_t columns, int width)
       : panel(depth * 2 * width),
         panels(round_up(columns, 2 * width) / (2 * width)),
-        plane(panels * panel + kApart),
+        plane(panels * panel + kLine),
         values(empty({kPlanes * plane})) {}
 };
 
@@ -99,8 +106,8 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
   // share; otherwise every thread has blocks of its own (parallel_for does not nest).
   constexpr std::int64_t kCacheFloats = 96 << 10, kFewestTiles = 24, kFewBlocks = 16;
   const Tiles tiles(y.shape());
-  std::int64_t block = round_up(
-      std::max(kCacheFloats / (kPlanes * (depth + columns)), kFewestTiles), 6);
+  std::int64_t block =
+      round_up(std::max(kCacheFloats / (kPlanes * (depth + columns)), kFewestTiles), 6);
   if (tiles.count <= kFewBlocks * block) block = tiles.count;
   const Planes v(block, depth, kernel.width), m(block, columns, kernel.width);
   const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
@@ -136,6 +143,23 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
 }
 
 }  // namespace
+
+WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight) {
+  const Tiles tiles(outputs);
+  const double used = static_cast<double>(outputs[0] * outputs[1] * outputs[2]) /
+                      static_cast<double>(16 * tiles.count);
+  const std::int64_t channels = std::min(weight[0], weight[3]);
+  if (used < 0.5) return {};
+  switch (isa()) {
+    case Isa::avx512:
+      return {channels >= 64, channels >= 64};
+    case Isa::avx2:
+      return {channels >= 32, channels >= 16};
+    case Isa::baseline:
+      break;  // oneDNN generates wider instructions
+  }
+  return {};
+}
 
 bool winograd_fits(const Dims& weight, const Conv2dOptions& o) {
   const auto is_one = [](Size2 size) { return size.height == 1 && size.width == 1; };
@@ -177,7 +201,8 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
 
   const Planes v(block, inputs, kernel.width), q(block, outputs, kernel.width);
   const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
-  const Tensor scratch = empty({workers, v.size() + q.size()}), sums = empty({segments, sum.size()});
+  const Tensor scratch = empty({workers, v.size() + q.size()}),
+               sums = empty({segments, sum.size()});
   const Tensor zeros_row = zeros({std::max(inputs, outputs)});
   parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();

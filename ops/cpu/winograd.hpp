@@ -19,6 +19,19 @@ namespace invar::cpu {
 /// True iff the three functions below can do this convolution.
 bool winograd_fits(const Dims& weight, const Conv2dOptions& o);
 
+/// In which passes Winograd's algorithm is faster than the direct one.
+struct WinogradPasses {
+  bool data = false;    ///< forward and the gradient of the input
+  bool weight = false;  ///< the gradient of the weight
+};
+
+/// A function of the shapes and the instruction set alone, so that a run can be repeated. From
+/// bench_conv on two AVX2 cores (Zen 3): forward and input 1.0 to 2.4 times as fast from 32
+/// channels on, 0.8 times with 16; weight 1.3 to 2.8 times from 16 on. Maps that fill less than
+/// half of their tiles are left to the direct algorithm. AVX-512: from forward passes measured
+/// elsewhere.
+WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight);
+
 // As the slots of the same names; f32, winograd_fits, nothing empty.
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Conv2dOptions& o, const Tensor& out);

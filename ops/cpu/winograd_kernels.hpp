@@ -48,8 +48,8 @@ struct WinogradKernels {
   void (*transform_weight)(const float* w, std::int64_t lanes, std::int64_t lane_stride,
                            std::int64_t tap_stride, float* u, std::int64_t plane);
   /// G' u G for `lanes` neighbours, to w[lane + tap * tap_stride].
-  void (*transform_weight_gradient)(const float* u, std::int64_t plane, std::int64_t lanes, float* w,
-                                    std::int64_t tap_stride);
+  void (*transform_weight_gradient)(const float* u, std::int64_t plane, std::int64_t lanes,
+                                    float* w, std::int64_t tap_stride);
 
   /// c[i * c_row + j] (+)= sum over k < depth of a[i * a_row + k * a_step] b(k, j) for i < rows and
   /// j < columns, a multiple of the width. b goes in panels of 2 * width columns: b(k, j) =

@@ -35,7 +35,8 @@ double relative_error(const Tensor& a, const Tensor& b) {
   return std::sqrt(sum(square(difference)).item() / sum(square(b)).item());
 }
 
-Tensors passes(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& g, Size2 padding) {
+Tensors passes(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& g,
+               Size2 padding) {
   const Conv2dOptions o{.padding = padding};
   return {conv2d(x, w, bias, o), conv2d_backward_input(g, w, x.shape(), o),
           conv2d_backward_weight(g, x, w.shape(), o)};
@@ -51,10 +52,11 @@ Tensors random_problem(const Shape& s) {
 }
 
 const Shape kShapes[] = {
-    {2, 8, 8, 16, 16},       {3, 7, 5, 24, 17},         {1, 4, 4, 1, 1},
-    {5, 14, 14, 3, 33},      {2, 3, 3, 8, 6, 0},        {2, 9, 11, 5, 40, Size2(0, 2)},
-    {1, 6, 6, 300, 20},      {2, 5, 6, 10, 11, Size2(4, 3)}, {40, 28, 28, 16, 16},
-    {64, 4, 4, 128, 96},
+    {2, 8, 8, 16, 16},    {3, 7, 5, 24, 17},
+    {1, 4, 4, 1, 1},      {5, 14, 14, 3, 33},
+    {2, 3, 3, 8, 6, 0},   {2, 9, 11, 5, 40, Size2(0, 2)},
+    {1, 6, 6, 300, 20},   {2, 5, 6, 10, 11, Size2(4, 3)},
+    {40, 28, 28, 16, 16}, {64, 4, 4, 128, 96},
 };
 
 }  // namespace
