@@ -15,8 +15,8 @@
 // threads at once; your own must keep to that.
 #include <cstdint>
 #include <functional>
-#include <invar/data/image.hpp>
 #include <invar/core/json_reader.hpp>
+#include <invar/data/image.hpp>
 #include <memory>
 #include <string>
 #include <vector>

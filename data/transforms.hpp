@@ -21,8 +21,8 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <invar/core/philox.hpp>
 #include <invar/core/json_reader.hpp>
+#include <invar/core/philox.hpp>
 #include <invar/data/pixels.hpp>
 #include <map>
 #include <memory>

@@ -21,10 +21,11 @@ std::optional<Sequential> shortcut(std::int64_t in_channels, std::int64_t out_ch
 
 /// The first convolution, and with it the first look at the options.
 Conv2d stem_conv(const ResNetOptions& o) {
-  check(o.in_channels >= 1 && o.width >= 1 && o.pool_size >= 1 && o.num_classes >= 0, "ResNet",
-        "expected in_channels, width and pool_size of at least 1 and num_classes of at least 0, got "
-        "{}, {}, {} and {}",
-        o.in_channels, o.width, o.pool_size, o.num_classes);
+  check(
+      o.in_channels >= 1 && o.width >= 1 && o.pool_size >= 1 && o.num_classes >= 0, "ResNet",
+      "expected in_channels, width and pool_size of at least 1 and num_classes of at least 0, got "
+      "{}, {}, {} and {}",
+      o.in_channels, o.width, o.pool_size, o.num_classes);
   const bool cifar = o.stem == Stem::cifar;
   return Conv2d(o.in_channels, o.width, cifar ? 3 : 7,
                 {.stride = cifar ? o.cifar_stride : 2, .padding = cifar ? o.cifar_padding : 3},

@@ -37,11 +37,16 @@ void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<co
               RowFunction row, const void* functor) {
   if (out.numel() == 0) return;
   switch (inputs.size()) {
-    case 0: return run<1>(out, inputs, row, functor);
-    case 1: return run<2>(out, inputs, row, functor);
-    case 2: return run<3>(out, inputs, row, functor);
-    case 3: return run<4>(out, inputs, row, functor);
-    default: internal_check(false, "elementwise", "{} inputs", inputs.size());
+    case 0:
+      return run<1>(out, inputs, row, functor);
+    case 1:
+      return run<2>(out, inputs, row, functor);
+    case 2:
+      return run<3>(out, inputs, row, functor);
+    case 3:
+      return run<4>(out, inputs, row, functor);
+    default:
+      internal_check(false, "elementwise", "{} inputs", inputs.size());
   }
 }
 

@@ -1,12 +1,14 @@
 #pragma once
 // The maths of two elements, for CPU and GPU alike; T is any number type.
 #include <cmath>
-#include <type_traits>
-
 #include <invar/core/host_device.hpp>
 #include <invar/ops/kernels.hpp>
+#include <type_traits>
 
 namespace invar::functors {
+
+// One line each: these are tables.
+// clang-format off
 
 struct Add { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a + b); } };
 struct Sub { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a - b); } };
@@ -52,5 +54,7 @@ void visit_compare(CompareOp op, F&& f) {
     case CompareOp::ge: return f(Ge{});
   }
 }
+
+// clang-format on
 
 }  // namespace invar::functors

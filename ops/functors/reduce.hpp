@@ -6,11 +6,10 @@
 // f32 is summed in f64. Products of f32 too. A NaN among the values wins in max, min and norm_inf.
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <type_traits>
-
 #include <invar/core/host_device.hpp>
 #include <invar/ops/kernels.hpp>
+#include <limits>
+#include <type_traits>
 
 namespace invar::functors {
 
@@ -160,19 +159,29 @@ struct Var : Sum<T> {
 template <class T, class F>
 void visit_reduce(ReduceOp op, F&& f) {
   switch (op) {
-    case ReduceOp::sum: return f(Sum<T>{});
-    case ReduceOp::prod: return f(Prod<T>{});
-    case ReduceOp::max: return f(Max<T>{});
-    case ReduceOp::min: return f(Min<T>{});
-    default: break;
+    case ReduceOp::sum:
+      return f(Sum<T>{});
+    case ReduceOp::prod:
+      return f(Prod<T>{});
+    case ReduceOp::max:
+      return f(Max<T>{});
+    case ReduceOp::min:
+      return f(Min<T>{});
+    default:
+      break;
   }
   if constexpr (std::is_floating_point_v<T>) {
     switch (op) {
-      case ReduceOp::logsumexp: return f(LogSumExp<T>{});
-      case ReduceOp::norm1: return f(Norm1<T>{});
-      case ReduceOp::norm2: return f(Norm2<T>{});
-      case ReduceOp::norm_inf: return f(NormInf<T>{});
-      default: break;
+      case ReduceOp::logsumexp:
+        return f(LogSumExp<T>{});
+      case ReduceOp::norm1:
+        return f(Norm1<T>{});
+      case ReduceOp::norm2:
+        return f(Norm2<T>{});
+      case ReduceOp::norm_inf:
+        return f(NormInf<T>{});
+      default:
+        break;
     }
   }
   throw InternalError("[reduce] internal error: no such reduction of this dtype");

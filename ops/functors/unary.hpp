@@ -1,15 +1,17 @@
 #pragma once
-// The maths of one element, for CPU and GPU alike. T is float or double, and any number type for the
-// functors marked kIntegers. `visit_unary` maps a UnaryOp to its functor.
+// The maths of one element, for CPU and GPU alike. T is float or double, and any number type for
+// the functors marked kIntegers. `visit_unary` maps a UnaryOp to its functor.
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
-
 #include <invar/core/host_device.hpp>
 #include <invar/ops/functors/convert.hpp>
 #include <invar/ops/kernels.hpp>
+#include <type_traits>
 
 namespace invar::functors {
+
+// One line each: these are tables.
+// clang-format off
 
 struct Integers { static constexpr bool kIntegers = true; };
 struct RealsOnly { static constexpr bool kIntegers = false; };
@@ -91,5 +93,7 @@ void visit_unary(UnaryOp op, Params p, F&& f) {
     case UnaryOp::round: return f(Round{});
   }
 }
+
+// clang-format on
 
 }  // namespace invar::functors

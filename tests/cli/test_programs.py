@@ -15,18 +15,21 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import unittest
 
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def write_idx(path: pathlib.Path, shape: list[int], data: bytes) -> None:
     path.write_bytes(gzip.compress(struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape) + data))
 
 
-def make_images(folder: pathlib.Path, train: int = 96, test: int = 40, size: int = 12) -> dict:
+def make_images(folder: pathlib.Path, train: int = 96, test: int = 40, size: int = 12,
+                channels: int = 1) -> dict:
     """Three classes of noisy stripes as gzipped IDX files; returns the "data" part of a configuration."""
     rng = random.Random(0)
     data: dict = {"name": "idx", "classes": ["rows", "columns", "checks"]}
@@ -37,8 +40,10 @@ def make_images(folder: pathlib.Path, train: int = 96, test: int = 40, size: int
             for y in range(size):
                 for x in range(size):
                     on = (y // 2 % 2, x // 2 % 2, (x // 2 + y // 2) % 2)[label]
-                    pixels.append(min(255, 40 + 150 * on + rng.randrange(60)))
-        write_idx(folder / f"{split}-images.gz", [count, size, size], bytes(pixels))
+                    for _ in range(channels):
+                        pixels.append(min(255, 40 + 150 * on + rng.randrange(60)))
+        shape = [count, size, size] + [channels] * (channels > 1)
+        write_idx(folder / f"{split}-images.gz", shape, bytes(pixels))
         write_idx(folder / f"{split}-labels.gz", [count], labels)
         data[split] = {"images": str(folder / f"{split}-images.gz"),
                        "labels": str(folder / f"{split}-labels.gz")}
@@ -220,6 +225,66 @@ class Programs(unittest.TestCase):
                                                 "clip_grad_norm": index})
             done = self.run_program("pretrain", config, "--out", run)
             self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_every_example_configuration_trains(self) -> None:
+        paths = sorted((ROOT / "examples" / "configs").glob("*.json"))
+        self.assertIn("quickstart.json", [path.name for path in paths])
+        for path in paths:
+            with self.subTest(path.name):
+                # Its data set is known, and asked for where the configuration says.
+                missing = self.folder / "no data here"
+                self.fails("no data here", "pretrain", path, "--out", self.folder / f"never-{path.stem}",
+                           "--set", f"data.root={missing}")
+                # All the rest as it stands, on a few small images of the same number of channels.
+                channels = 3 if "cifar" in path.name else 1
+                folder = self.folder / f"data-{path.stem}"
+                folder.mkdir()
+                data = make_images(folder, train=32, test=9, size=28, channels=channels)
+                done = self.run_program(
+                    "pretrain", path, "--out", self.folder / f"example-{path.stem}",
+                    "--set", f"data={json.dumps(data)}", "--set", "training.epochs=1",
+                    "--set", "training.batch_size=16", "--set", "schedule={}",
+                    "--set", "encoder.width=4", "--set", "expander.layers=[8,8]",
+                    "--set", "evaluation={\"k\": 3, \"linear_epochs\": 1, \"baselines\": true}")
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_real_photographs_in_class_folders(self) -> None:
+        archive = ROOT.parent / "shared" / "data" / "cifar10-jpegq75.tar.xz"
+        if not archive.exists():
+            self.skipTest(f"no {archive}")
+        wanted = {"train": 40, "test": 10}  # per class
+        root = self.folder / "photographs"
+        taken: dict = {}
+        with tarfile.open(archive, "r|xz") as tar:
+            for member in tar:
+                parts = pathlib.PurePosixPath(member.name).parts
+                if not member.isfile() or len(parts) != 4:
+                    continue
+                _, split, label, name = parts
+                if taken.get((split, label), 0) == wanted[split]:
+                    continue
+                taken[split, label] = taken.get((split, label), 0) + 1
+                target = root / split / label / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(tar.extractfile(member).read())
+        self.assertEqual(len(taken), 20)
+        run = self.folder / "photographs-run"
+        done = self.run_program(
+            "pretrain", ROOT / "examples" / "configs" / "cifar10.json", "--out", run,
+            "--set", "data.name=image_folder", "--set", f"data.root={root}",
+            "--set", "training.epochs=2", "--set", "training.batch_size=64",
+            "--set", "encoder.width=8", "--set", "expander.layers=[64,64]",
+            "--set", "evaluation.linear_epochs=20")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads((run / "result.json").read_text())
+        self.assertEqual(result["steps"], 12)
+        # Images and labels belong together; twelve steps teach a network nothing to speak of.
+        self.assertGreater(result["raw_knn"], 14, result)  # ten classes
+        done = self.run_program("evaluate", run / "encoder.safetensors", "--epochs", 20)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        scores = json.loads(done.stdout)
+        self.assertEqual((scores["knn"], scores["linear"]),
+                         (result["trained_knn"], result["trained_linear"]))
 
     # --- using what was trained -----------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <invar/core/allocator.hpp>
+#include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/tensor.hpp>
 #include <invar/ops/convert.hpp>
@@ -137,6 +138,49 @@ TEST_CASE("in place between views of the same bytes", "[unit]") {
   CHECK_THROWS_WITH(div_(tensor({2}, {.dtype = DType::i64}), x), ContainsSubstring("[div_]"));
 }
 
+TEST_CASE("in place gives what out of place gives", "[unit]") {
+  using InPlace = Tensor (*)(const Tensor&, const Tensor&);
+  const struct {
+    InPlace in_place, out_of_place;
+  } cases[] = {{add_, add}, {sub_, sub}, {mul_, mul}, {div_, div}};
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    // Operands: of the same shape, broadcast, one number, another layout, another dtype.
+    const Tensor x = to(iota({2, 3}) + 1, dtype);
+    const Tensor operands[] = {to(iota({2, 3}) + 2, dtype), to(tensor({2, 4, 8}), dtype),
+                               to(tensor({4}), dtype), transpose(to(iota({3, 2}) + 2, dtype)),
+                               to(tensor({2, 4, 8}), DType::i32)};
+    for (const auto& [in_place, out_of_place] : cases) {
+      for (const Tensor& y : operands) {
+        const Tensor changed = clone(x);
+        CHECK(in_place(changed, y).is_same(changed));
+        CHECK(values(changed) == values(out_of_place(x, y)));
+        const Tensor columns = transpose(clone(transpose(x)));  // elements lie apart
+        CHECK(values(in_place(columns, y)) == values(out_of_place(x, y)));
+      }
+    }
+    CHECK(values(clamp_(clone(x), 2, 4.5)) == values(clamp(x, 2, 4.5)));
+    CHECK(values(add_(clone(x), 0.5)) == values(x + 0.5));
+    CHECK(values(mul_(clone(x), 0.5)) == values(x * 0.5));
+    CHECK(values(fill_(clone(x), 7)) == std::vector<double>(6, 7));
+    CHECK(values(zero_(clone(x))) == std::vector<double>(6, 0));
+    const Tensor nothing = zeros({0, 3}, {.dtype = dtype});
+    CHECK(add_(nothing, operands[1]).shape() == Dims{0, 3});
+    CHECK(clamp_(nothing, 0, 1).shape() == Dims{0, 3});
+  }
+}
+
+TEST_CASE("logic of booleans broadcasts", "[unit]") {
+  const auto boolean = [](std::initializer_list<double> v) {
+    return to(tensor(v), DType::boolean);
+  };
+  const Tensor a = unsqueeze(boolean({0, 1}), 1), b = boolean({0, 1});
+  CHECK(values(logical_and(a, b)) == std::vector<double>{0, 0, 0, 1});
+  CHECK(values(logical_or(a, b)) == std::vector<double>{0, 1, 1, 1});
+  CHECK(values(logical_not(b)) == std::vector<double>{1, 0});
+  CHECK(logical_and(a, b).dtype() == DType::boolean);
+  CHECK(logical_or(a, zeros({2, 0}, {.dtype = DType::boolean})).shape() == Dims{2, 0});
+}
+
 TEST_CASE("promotion: floating beats integer beats boolean, then the wider wins", "[unit]") {
   for (std::size_t i = 0; i < std::size(kAllTypes); ++i) {
     for (std::size_t j = 0; j < std::size(kAllTypes); ++j) {
@@ -184,6 +228,26 @@ TEST_CASE("conversion between any two types", "[unit]") {
   CHECK(to(x, DType::f64).is_same(x));
   CHECK_THROWS_WITH(x.data<float>(), ContainsSubstring("[data] expected dtype f32, got f64"));
   CHECK_THROWS_WITH(to(x, Device{DeviceType::cuda, 0}), ContainsSubstring("no CUDA"));
+}
+
+TEST_CASE("the gradient of a conversion has the input's dtype", "[unit]") {
+  for (const DType from : {DType::f64, DType::f32, DType::bf16}) {
+    for (const DType into : {DType::f64, DType::f32, DType::bf16}) {
+      const Tensor x = to(tensor({1, 2, -3}), from).detach().requires_grad_();
+      const Tensor y = to(x, into);
+      // d/dx sum y^2 = 2 y, and once more: 2
+      const Tensor first =
+          grad({sum(square(to(y, DType::f32)))}, {x}, {}, {.create_graph = true})[0];
+      CHECK(first.dtype() == from);
+      CHECK(values(first) == std::vector<double>{2, 4, -6});
+      sum(to(first, DType::f32)).backward();
+      CHECK(x.grad().dtype() == from);
+      CHECK(values(x.grad()) == std::vector<double>{2, 2, 2});
+    }
+    const Tensor x = to(tensor({1, 2, -3}), from).detach().requires_grad_();
+    CHECK_FALSE(to(x, DType::i64).requires_grad());
+    CHECK_FALSE(to(x, DType::boolean).requires_grad());
+  }
 }
 
 TEST_CASE("bf16 rounds to nearest, ties to even", "[unit]") {

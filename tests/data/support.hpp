@@ -9,8 +9,8 @@
 #include <fstream>
 #include <invar/core/error.hpp>
 #include <invar/core/file.hpp>
-#include <invar/data/image.hpp>
 #include <invar/core/json_reader.hpp>
+#include <invar/data/image.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -168,6 +168,13 @@ OpCases cases() {
   all.push_back({.name = "pow of any base", .inputs = {real({3, 4})}, .f = [](const Tensors& x) {
                    return pow(x[0], full({4}, 3, {.dtype = x[0].dtype()}));
                  }});
+  for (const Dims& shape : {Dims{2, 3}, Dims{}, Dims{0, 2}}) {
+    // In f32 a conversion there and back; its gradients come back in f32.
+    all.push_back(
+        {.name = fmt::format("to {}", shape), .inputs = {real(shape)}, .f = [](const Tensors& x) {
+           return to(square(to(x[0], DType::f64)), x[0].dtype());
+         }});
+  }
   all.push_back({.name = "clone", .inputs = {real({2, 3})}, .f = [](const Tensors& x) {
                    return clone(x[0]);
                  }});
