@@ -5,7 +5,7 @@ constexpr int kWidth = 8;
 }
 }  // namespace invar::cpu
 
-#include "winograd_kernels.inc"
+#include <invar/ops/cpu/winograd_kernels.inc>
 
 namespace invar::cpu {
 const WinogradKernels& winograd_avx2() { return kKernels; }

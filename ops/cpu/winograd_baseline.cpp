@@ -5,7 +5,7 @@ constexpr int kWidth = 4;
 }
 }  // namespace invar::cpu
 
-#include "winograd_kernels.inc"
+#include <invar/ops/cpu/winograd_kernels.inc>
 
 namespace invar::cpu {
 const WinogradKernels& winograd_baseline() { return kKernels; }
