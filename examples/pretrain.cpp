@@ -261,6 +261,7 @@ int pretrain(app::RunDirectory run, bool resuming) {
     if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
   }
   manual_seed(experiment.seed);
+  set_conv_algorithm(experiment.training.conv_algorithm);
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
   const DatasetPtr test = labelled ? experiment.load(Split::test) : nullptr;

@@ -8,6 +8,7 @@ namespace invar {
 struct Machine {
   std::string processor;        ///< as the system names it
   std::string instruction_set;  ///< the widest that oneDNN uses: "avx2", "avx512_core_bf16", ...
+  std::string own_kernels;      ///< that of own kernels: "baseline", "avx2" or "avx512"
   std::string onednn;           ///< version
   int threads;                  ///< of OpenMP
 

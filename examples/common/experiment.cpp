@@ -25,6 +25,11 @@ TrainingOptions read_training(const Json& json) {
   o.epochs = reader.get("epochs", o.epochs);
   o.joint_views = reader.get("joint_views", o.joint_views);
   o.ema_decay = reader.get("ema_decay", o.ema_decay);
+  const auto algorithm = reader.get<std::string>("conv_algorithm", "auto");
+  check_name("training", algorithm, {"auto", "direct", "winograd"});
+  o.conv_algorithm = algorithm == "auto"     ? ConvAlgorithm::automatic
+                     : algorithm == "direct" ? ConvAlgorithm::direct
+                                             : ConvAlgorithm::winograd;
   o.clip_grad_norm = reader.get("clip_grad_norm", o.clip_grad_norm);
   o.workers = reader.get("workers", o.workers);
   o.log_every = reader.get("log_every", o.log_every);

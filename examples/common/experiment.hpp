@@ -20,6 +20,7 @@
 #include <invar/nn/optim/optimizer.hpp>
 #include <invar/nn/optim/schedule.hpp>
 #include <invar/nn/resnet.hpp>
+#include <invar/ops/conv.hpp>
 #include <invar/ssl/evaluation.hpp>
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/objective.hpp>
@@ -35,6 +36,8 @@ struct TrainingOptions {
   bool joint_views = false;
   /// Decay of the averaged copy of the encoder that is evaluated; 0: none, the trained one is.
   double ema_decay = 0;
+  /// "auto", "direct" or "winograd" in the configuration.
+  ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
   double clip_grad_norm = 0;    ///< 0: no clipping
   int workers = -1;             ///< of the loader; -1: its choice
   std::int64_t log_every = 20;  ///< steps between two lines of metrics

@@ -99,6 +99,7 @@ std::vector<std::string> RunDirectory::record_environment() const {
   const Json now = {{"invar", version()},
                     {"processor", here.processor},
                     {"instruction_set", here.instruction_set},
+                    {"own_kernels", here.own_kernels},
                     {"onednn", here.onednn},
                     {"threads", here.threads}};
   std::vector<std::string> differences;

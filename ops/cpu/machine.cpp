@@ -3,6 +3,7 @@
 
 #include <dnnl.hpp>
 #include <fstream>
+#include <invar/ops/cpu/isa.hpp>
 #include <invar/ops/machine.hpp>
 
 namespace invar {
@@ -47,7 +48,7 @@ std::string instruction_set() {
 
 Machine machine() {
   const dnnl_version_t* version = dnnl_version();
-  return {processor_name(), instruction_set(),
+  return {processor_name(), instruction_set(), std::string(cpu::name(cpu::isa())),
           fmt::format("{}.{}.{}", version->major, version->minor, version->patch),
           omp_get_max_threads()};
 }

@@ -68,7 +68,41 @@ struct TilePixels {
       }
     }
   }
+
+  /// Has what the tile before does not share brought into the cache. The processor cannot guess it:
+  /// a tile's rows lie far apart.
+  void prefetch(std::int64_t channels) const {
+    for (int i = 0; i < kSize; ++i) {
+      for (int j = 2; j < kSize; ++j) {
+        for (std::int64_t c = 0; c < channels; c += kLine) {
+          __builtin_prefetch(pixels[i * kSize + j] + c);
+        }
+      }
+    }
+  }
 };
+
+constexpr std::int64_t kGrainTiles = 8;
+
+/// The planes of tiles begin to end of x.
+void transform_images(const Tensor& x, const Tiles& tiles, std::int64_t begin, std::int64_t end,
+                      Size2 before, const Tensor& zeros, float* planes, const Planes& v) {
+  using Tile = TilePixels<6, const float>;
+  const std::int64_t channels = x.shape()[3];
+  const auto tile_at = [&](std::int64_t t) {
+    return Tile(x.data<const float>(), x.shape(), tiles, begin + t, before,
+                zeros.data<const float>());
+  };
+  parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
+    Tile tile = tile_at(first);
+    for (std::int64_t t = first; t < last; ++t) {
+      const Tile next = tile_at(std::min(t + 1, last - 1));
+      next.prefetch(channels);
+      kernels().transform_image(tile.pixels, channels, planes + t * v.row, v.plane);
+      tile = next;
+    }
+  });
+}
 
 /// The transformed weight as panels: [plane][columns / (2 width)][depth][2 width].
 struct WeightPanels {
@@ -104,7 +138,7 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
   // A block's planes fit into the second-level cache, unless that would leave too few tiles to make
   // up for reading the weight. A problem with few blocks is one block, whose planes the threads
   // share; otherwise every thread has blocks of its own (parallel_for does not nest).
-  constexpr std::int64_t kCacheFloats = 96 << 10, kFewestTiles = 24, kFewBlocks = 16;
+  constexpr std::int64_t kCacheFloats = 64 << 10, kFewestTiles = 24, kFewBlocks = 16;
   const Tiles tiles(y.shape());
   std::int64_t block =
       round_up(std::max(kCacheFloats / (kPlanes * (depth + columns)), kFewestTiles), 6);
@@ -117,14 +151,7 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
-    constexpr std::int64_t kGrainTiles = 8;
-    parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t t = first; t < last; ++t) {
-        const TilePixels<6, const float> tile(x.data<const float>(), x.shape(), tiles, begin + t,
-                                              before, zeros_row.data<const float>());
-        kernel.transform_image(tile.pixels, depth, vs + t * v.row, v.plane);
-      }
-    });
+    transform_images(x, tiles, begin, end, before, zeros_row, vs, v);
     parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
       kernel.multiply(end - begin, round_up(columns, width), depth, vs + p * v.plane, v.row, 1,
                       u.values.data<const float>() + p * u.plane, u.panel, 2 * width,
@@ -154,7 +181,7 @@ WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight) {
     case Isa::avx512:
       return {channels >= 64, channels >= 64};
     case Isa::avx2:
-      return {channels >= 32, channels >= 16};
+      return {channels >= 16, channels >= 16};
     case Isa::baseline:
       break;  // oneDNN generates wider instructions
   }
@@ -191,7 +218,7 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
   const Tiles tiles(gradient.shape());
   const Planes sum(outputs, inputs, kernel.width);
 
-  constexpr std::int64_t kCacheFloats = 96 << 10, kSumFloats = 4 << 20, kMostSegments = 32;
+  constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kMostSegments = 32;
   const std::int64_t block =
       std::clamp<std::int64_t>(kCacheFloats / (kPlanes * (inputs + outputs)), 48, 128);
   const std::int64_t blocks = (tiles.count + block - 1) / block;
@@ -211,11 +238,9 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
     float* const total = sums.data<float>() + begin / segment * sum.size();
     for (std::int64_t start = begin; start < end; start += block) {
       const std::int64_t n = std::min(block, end - start);
-      parallel_for(n, 8, [&](std::int64_t first, std::int64_t last) {
+      transform_images(x, tiles, start, start + n, o.padding, zeros_row, vs, v);
+      parallel_for(n, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
         for (std::int64_t t = first; t < last; ++t) {
-          const TilePixels<6, const float> image(x.data<const float>(), x.shape(), tiles, start + t,
-                                                 o.padding, zeros_row.data<const float>());
-          kernel.transform_image(image.pixels, inputs, vs + t * v.row, v.plane);
           const TilePixels<4, const float> g(gradient.data<const float>(), gradient.shape(), tiles,
                                              start + t, 0, zeros_row.data<const float>());
           kernel.transform_gradient(g.pixels, outputs, qs + t * q.row, q.plane);

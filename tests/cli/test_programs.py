@@ -222,6 +222,7 @@ class Programs(unittest.TestCase):
             config = self.with_config(optimizer=optimizer, schedule=schedule,
                                       training={**self.config["training"], "epochs": 2,
                                                 "joint_views": bool(index % 2),
+                                                "conv_algorithm": ("auto", "winograd")[index % 2],
                                                 "clip_grad_norm": index})
             done = self.run_program("pretrain", config, "--out", run)
             self.assertEqual(done.returncode, 0, done.stderr)
