@@ -5,18 +5,20 @@ usage: check_install.py SOURCE_DIR BUILD_DIR CMAKE CXX PROGRAM...
 1. `cmake --install` into BUILD_DIR/check_install/prefix; no file there names the build folder.
 2. tests/consumer finds it with find_package(invar), builds, trains a small model, and compiles every
    installed header.
-3. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
+3. The example at the top of README.md, built against it, prints what README.md says.
+4. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
    are found and `--help` ends with 0.
 """
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
 
-def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> None:
+def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> str:
     print("+", *command, flush=True)
     # No library path of this shell: the installed files must find each other.
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
@@ -25,6 +27,7 @@ def run(*command: str | pathlib.Path, cwd: pathlib.Path | None = None) -> None:
                           stderr=subprocess.STDOUT)
     if done.returncode != 0:
         sys.exit(f"{done.stdout}\nerror: exit code {done.returncode}")
+    return done.stdout
 
 
 def main() -> None:
@@ -45,11 +48,19 @@ def main() -> None:
     if not headers:
         sys.exit("error: no header was installed")
     (work / "all_headers.cpp").write_text("".join(f"#include <{name}>\n" for name in headers))
+    example = re.search(r"```cpp\n(.*?)```\s*```\n(.*?)```", (source / "README.md").read_text(), re.DOTALL)
+    if not example:
+        sys.exit("error: README.md has no C++ example with its output below")
+    (work / "readme.cpp").write_text(example[1])
     run(cmake, "-G", "Ninja", "-S", source / "tests/consumer", "-B", work / "consumer",
         f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={cxx}",
-        "-DCMAKE_BUILD_TYPE=Release", f"-DALL_HEADERS={work / 'all_headers.cpp'}")
+        "-DCMAKE_BUILD_TYPE=Release", f"-DALL_HEADERS={work / 'all_headers.cpp'}",
+        f"-DREADME_EXAMPLE={work / 'readme.cpp'}")
     run(cmake, "--build", work / "consumer")
     run(work / "consumer/consumer")
+    printed = run(work / "consumer/readme")
+    if printed != example[2]:
+        sys.exit(f"error: README.md says that its example prints\n{example[2]}it prints\n{printed}")
 
     wanted = sorted(f"invar-{name}" for name in sys.argv[5:])
     installed = sorted(path.name for path in (prefix / "bin").glob("*"))

@@ -318,6 +318,8 @@ class Programs(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("d loss / d a = 5", done.stdout)
         self.assertNotIn("no error?", done.stdout)
+        shown = (ROOT / "README.md").read_text().split("autograd_tour`")[1].split("```")[1].strip()
+        self.assertIn(shown, done.stdout, "README.md shows something else")
 
     # --- bad input ------------------------------------------------------------------------------
 
