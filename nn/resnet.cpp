@@ -28,7 +28,7 @@ Conv2d stem_conv(const ResNetOptions& o) {
       o.in_channels, o.width, o.pool_size, o.num_classes);
   const bool cifar = o.stem == Stem::cifar;
   return Conv2d(o.in_channels, o.width, cifar ? 3 : 7,
-                {.stride = cifar ? o.cifar_stride : 2, .padding = cifar ? o.cifar_padding : 3},
+                {.stride = cifar ? 1 : 2, .padding = cifar ? o.cifar_padding : 3},
                 /*with_bias=*/false);
 }
 

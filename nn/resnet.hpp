@@ -31,7 +31,6 @@ struct ResNetOptions {
   std::int64_t num_classes = 0;  ///< 0: no fc, the output is the features
   Stem stem = Stem::imagenet;
   std::int64_t cifar_padding = 1;   ///< of the cifar stem; 2 lets the map grow by 2 (solo-learn)
-  std::int64_t cifar_stride = 1;    ///< of the cifar stem; 2 makes everything after it 4x cheaper
   std::int64_t pool_size = 1;       ///< the last map is averaged to pool_size x pool_size
   bool zero_init_residual = false;  ///< each block starts as the identity: its last batch-norm is 0
   Activation activation = Activation::relu;

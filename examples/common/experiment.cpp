@@ -95,12 +95,10 @@ EncoderConfig read_encoder(const Json& json) {
   o.options.zero_init_residual = reader.get("zero_init_residual", o.options.zero_init_residual);
   o.options.cifar_padding = reader.get("cifar_padding", o.options.cifar_padding);
   o.options.pool_size = reader.get("pool_size", o.options.pool_size);
-  o.options.cifar_stride = reader.get("cifar_stride", o.options.cifar_stride);
   reader.finish();
-  check(o.options.width >= 1 && o.options.cifar_stride >= 1 && o.options.cifar_padding >= 0,
-        "encoder",
-        "expected width >= 1, cifar_stride >= 1 and cifar_padding >= 0, got {}, {} and {}",
-        o.options.width, o.options.cifar_stride, o.options.cifar_padding);
+  check(o.options.width >= 1 && o.options.pool_size >= 1 && o.options.cifar_padding >= 0, "encoder",
+        "expected width >= 1, pool_size >= 1 and cifar_padding >= 0, got {}, {} and {}",
+        o.options.width, o.options.pool_size, o.options.cifar_padding);
   return o;
 }
 

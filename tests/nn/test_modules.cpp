@@ -80,8 +80,13 @@ TEST_CASE("ResNet options", "[smoke]") {
   nn::ResNet deep = nn::resnet50({.width = 4, .num_classes = 5});
   CHECK(deep(rand({2, 32, 40, 3})).shape() == Dims{2, 5});
   CHECK(deep.features(rand({2, 32, 40, 3})).shape() == Dims{2, 128});
+  nn::ResNet quarters = nn::resnet18({.width = 4, .stem = nn::Stem::cifar, .pool_size = 2});
+  const Tensor parts = quarters(rand({3, 20, 20, 3}));  // a last map of 3x3
+  CHECK(parts.shape() == Dims{3, 4 * 32});
+  CHECK(quarters.num_features() == 4 * 32);
 
   CHECK_THROWS_AS(nn::ResNet(20), Error);
+  CHECK_THROWS_AS(nn::resnet18({.pool_size = 0}), Error);
   CHECK_THROWS_AS(nn::resnet18({.width = 0}), Error);
   CHECK_THAT(message_of([&] { narrow(rand({2, 8, 8, 3})); }), ContainsSubstring("conv2d"));
 }
