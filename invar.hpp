@@ -1,6 +1,7 @@
 #pragma once
 // Everything at once, for programs that are not worried about compile time.
 #include <invar/autodiff/gradcheck.hpp>
+#include <invar/autodiff/profiler.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/random.hpp>
@@ -17,6 +18,7 @@
 #include <invar/nn/optim/lars.hpp>
 #include <invar/nn/optim/schedule.hpp>
 #include <invar/nn/optim/sgd.hpp>
+#include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/nn/state_dict.hpp>
 #include <invar/ops/conv.hpp>

@@ -3,8 +3,8 @@
 // arithmetic converts to f32, computes there and rounds back to nearest even.
 #include <bit>
 #include <cstdint>
-#include <type_traits>
 #include <invar/core/host_device.hpp>
+#include <type_traits>
 
 namespace invar {
 
@@ -13,8 +13,8 @@ struct BFloat16 {
 
   BFloat16() = default;
   template <class T>
-    requires std::is_arithmetic_v<T>
-  INVAR_HD explicit BFloat16(T value) : bits(round_to_bits(static_cast<float>(value))) {}
+  requires std::is_arithmetic_v<T> INVAR_HD explicit BFloat16(T value)
+      : bits(round_to_bits(static_cast<float>(value))) {}
   INVAR_HD operator float() const { return float_of(std::uint32_t{bits} << 16); }
 
  private:

@@ -3,11 +3,12 @@
 // allocates. Used for the three things a graph is made of: storages, tensors and nodes.
 #include <atomic>
 #include <cstdint>
+#include <invar/core/object_pool.hpp>
 #include <utility>
 
 namespace invar {
 
-class RefCounted {
+class RefCounted : public Pooled {
  public:
   RefCounted() = default;
   RefCounted(const RefCounted&) = delete;

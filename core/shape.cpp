@@ -24,8 +24,9 @@ std::optional<std::int64_t> try_numel_of(const Dims& shape) {
   bool empty = false;
   for (std::int64_t d : shape) {
     empty |= d == 0;
-    if (d < 0 || (d > 0 && n > kMaxElements / d)) return std::nullopt;
-    n *= std::max<std::int64_t>(d, 1);
+    if (d < 0 || __builtin_mul_overflow(n, std::max<std::int64_t>(d, 1), &n) || n > kMaxElements) {
+      return std::nullopt;
+    }
   }
   return empty ? 0 : n;
 }

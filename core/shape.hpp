@@ -21,8 +21,10 @@ class Dims {
   explicit Dims(std::span<const std::int64_t> values) { assign(values.data(), values.size()); }
   /// `rank` times `value`.
   static Dims filled(int rank, std::int64_t value) {
+    check(rank <= kMaxDims, "shape", "expected at most {} dimensions, got {}", kMaxDims, rank);
     Dims d;
-    for (int i = 0; i < rank; ++i) d.push_back(value);
+    for (int i = 0; i < rank; ++i) d.values_[i] = value;
+    d.size_ = rank;
     return d;
   }
 

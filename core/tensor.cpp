@@ -4,8 +4,8 @@
 
 namespace invar {
 
-TensorImpl::TensorImpl(StoragePtr storage_, std::int64_t offset_, Dims shape_, Dims strides_,
-                       DType dtype_)
+TensorImpl::TensorImpl(StoragePtr storage_, std::int64_t offset_, const Dims& shape_,
+                       const Dims& strides_, DType dtype_)
     : storage(std::move(storage_)),
       offset(offset_),
       shape(shape_),
@@ -13,6 +13,15 @@ TensorImpl::TensorImpl(StoragePtr storage_, std::int64_t offset_, Dims shape_, D
       numel(numel_of(shape)),
       dtype(dtype_),
       contiguous(invar::is_contiguous(shape, strides)) {}
+
+TensorImpl::TensorImpl(StoragePtr storage_, const Dims& shape_, std::int64_t numel_, DType dtype_)
+    : storage(std::move(storage_)),
+      offset(0),
+      shape(shape_),
+      strides(contiguous_strides(shape)),
+      numel(numel_),
+      dtype(dtype_),
+      contiguous(true) {}
 
 TensorImpl::~TensorImpl() = default;
 
@@ -42,7 +51,9 @@ NodePtr Tensor::grad_fn() const { return requires_grad() ? impl().autograd->grad
 
 bool Tensor::is_leaf() const { return !grad_fn(); }
 
-Tensor Tensor::grad() const { return requires_grad() ? *impl().autograd->grad : Tensor(); }
+Tensor Tensor::grad() const {
+  return requires_grad() && impl().autograd->grad ? *impl().autograd->grad : Tensor();
+}
 
 void Tensor::set_grad(Tensor gradient) const {
   check(requires_grad(), "set_grad", "expected a tensor that requires grad");
@@ -50,13 +61,13 @@ void Tensor::set_grad(Tensor gradient) const {
         "set_grad", "expected a gradient of shape {} and dtype {}, got {} and {}", shape(), dtype(),
         gradient.defined() ? gradient.shape() : Dims(),
         gradient.defined() ? gradient.dtype() : dtype());
-  *impl().autograd->grad = std::move(gradient);
+  *impl().autograd->grad_slot() = std::move(gradient);
 }
 
 void Tensor::retain_grad() const {
   check(requires_grad(), "retain_grad", "expected a tensor that requires grad");
   if (is_leaf()) return;
-  register_hook([slot = impl().autograd->grad](const Tensor& gradient) {
+  register_hook([slot = impl().autograd->grad_slot()](const Tensor& gradient) {
     *slot = slot->defined() ? engine_ops::add(*slot, gradient) : engine_ops::clone(gradient);
     return Tensor();
   });
@@ -88,20 +99,22 @@ void Tensor::check_item() const {
 }
 
 Tensor empty(const Dims& shape, TensorOptions options) {
-  const auto bytes = static_cast<std::size_t>(numel_of(shape)) * size_of(options.dtype);
-  Tensor out(make_intrusive<TensorImpl>(make_intrusive<Storage>(bytes, options.device), 0, shape,
-                                        contiguous_strides(shape), options.dtype));
+  const std::int64_t numel = numel_of(shape);
+  const auto bytes = static_cast<std::size_t>(numel) * size_of(options.dtype);
+  Tensor out(make_intrusive<TensorImpl>(make_intrusive<Storage>(bytes, options.device), shape,
+                                        numel, options.dtype));
   if (options.requires_grad) out.requires_grad_();
   return out;
 }
 
 Tensor from_blob(void* data, const Dims& shape, TensorOptions options,
                  std::function<void()> deleter) {
-  const auto bytes = static_cast<std::size_t>(numel_of(shape)) * size_of(options.dtype);
+  const std::int64_t numel = numel_of(shape);
+  const auto bytes = static_cast<std::size_t>(numel) * size_of(options.dtype);
   check(data != nullptr || bytes == 0, "from_blob", "expected memory, got nullptr");
   Tensor out(make_intrusive<TensorImpl>(
-      make_intrusive<Storage>(data, bytes, options.device, std::move(deleter)), 0, shape,
-      contiguous_strides(shape), options.dtype));
+      make_intrusive<Storage>(data, bytes, options.device, std::move(deleter)), shape, numel,
+      options.dtype));
   if (options.requires_grad) out.requires_grad_();
   return out;
 }

@@ -30,7 +30,7 @@ class Node;
 class GradSink;
 class Tensor;
 using NodePtr = IntrusivePtr<Node>;
-using Tensors = std::vector<Tensor>;
+using Tensors = std::vector<Tensor, PoolAllocator<Tensor>>;
 
 /// How to make a tensor: `zeros({2, 3}, {.dtype = DType::f64})`.
 struct TensorOptions {
@@ -43,7 +43,10 @@ struct AutogradMeta;
 
 class TensorImpl final : public RefCounted {
  public:
-  TensorImpl(StoragePtr storage, std::int64_t offset, Dims shape, Dims strides, DType dtype);
+  TensorImpl(StoragePtr storage, std::int64_t offset, const Dims& shape, const Dims& strides,
+             DType dtype);
+  /// Row-major and dense from the beginning of the storage; `numel` is the shape's.
+  TensorImpl(StoragePtr storage, const Dims& shape, std::int64_t numel, DType dtype);
 
   const StoragePtr storage;
   const std::int64_t offset;  ///< of the first element, in elements

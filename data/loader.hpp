@@ -53,7 +53,7 @@ struct LoaderOptions {
 
 struct Batch {
   /// One f32 [B,H,W,C] per pipeline.
-  std::vector<Tensor> views;
+  Tensors views;
   /// i64 [B]; -1 without labels.
   Tensor labels;
   /// i64 [B]: the samples' numbers in the data set.

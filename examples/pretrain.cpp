@@ -2,12 +2,14 @@
 //
 //   pretrain examples/configs/quickstart.json --out runs/first [--set training.epochs=3] [--seed 1]
 //   pretrain --out runs/first --resume
+//   pretrain CONFIG --out runs/first --profile runs/first.trace.json
 //
 // The run directory is described in common/run_directory.hpp, the configuration in
 // common/experiment.hpp. Ctrl-C saves a checkpoint and says how to go on.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
+#include <invar/autodiff/profiler.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/core/random.hpp>
@@ -15,6 +17,7 @@
 #include <invar/nn/checkpoint.hpp>
 #include <invar/nn/ema.hpp>
 #include <invar/nn/optim/clip.hpp>
+#include <invar/nn/profile.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
 #include <iostream>
@@ -102,15 +105,27 @@ class Training {
     loader_.start(step_ / loader_.steps_per_epoch(), step_ % loader_.steps_per_epoch());
   }
 
+  /// Records five steps, once the first ones have made what is made once; the table of where their
+  /// time went is printed, the trace goes to this file.
+  void profile(std::filesystem::path trace) {
+    nn::name_modules(profiler_, networks_, "networks");
+    trace_ = std::move(trace);
+  }
+
   /// Trains to the end, or until a signal asks to stop; true iff it got to the end.
   bool run() {
     const std::int64_t images_per_step = options_.batch_size;
     Progress progress("pretrain", "images", total_steps_ * images_per_step,
                       step_ * images_per_step);
     const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
+    const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
     while (step_ < total_steps_ && !interrupted) {
       const auto start = std::chrono::steady_clock::now();
+      std::optional<ProfilerScope> profiled;
+      if (trace_ && step_ >= profile_begin && step_ < profile_end) profiled.emplace(profiler_);
       const ssl::ObjectiveOutput output = train_step();
+      profiled.reset();
+      if (trace_ && step_ + 1 == profile_end) report_profile(progress);
       const double loss = output.loss.item();
       train_seconds_ += seconds_since(start);
       check(std::isfinite(loss), "pretrain",
@@ -180,6 +195,12 @@ class Training {
     return output;
   }
 
+  void report_profile(Progress& progress) {
+    profiler_.write_trace(*trace_);
+    progress.note(fmt::format("five steps:\n{}wrote {}", profiler_.table(), trace_->string()));
+    profiler_.clear();
+  }
+
   void log_step(const ssl::ObjectiveOutput& output) {
     Json line = {
         {"step", step_},
@@ -232,6 +253,8 @@ class Training {
   std::int64_t step_ = 0;
   double epoch_loss_ = 0;  ///< of the steps of the current epoch so far, over all its steps
   double train_seconds_ = 0;
+  Profiler profiler_;
+  std::optional<std::filesystem::path> trace_;
 };
 
 /// A module that hands the pixels on as features.
@@ -254,7 +277,7 @@ void evaluate(const app::Experiment& experiment, nn::Module& encoder, const Data
   std::fflush(stdout);
 }
 
-int pretrain(app::RunDirectory run, bool resuming) {
+int pretrain(app::RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const app::Experiment experiment(run.config());
   for (const std::string& difference : run.record_environment()) {
@@ -274,6 +297,7 @@ int pretrain(app::RunDirectory run, bool resuming) {
     evaluate(experiment, training.encoder(), train, test, "random", result);
   }
   training.resume();
+  if (!profile.empty()) training.profile(profile);
   if (!training.run()) return 128 + interrupted;
   training.refresh_average(train);
   app::save_encoder(run.path() / "encoder.safetensors", training.encoder(), run.config());
@@ -290,7 +314,7 @@ int pretrain(app::RunDirectory run, bool resuming) {
 
 int main(int argc, char** argv) {
   CLI::App app("Self-supervised training of an encoder from a JSON configuration.");
-  std::string config_path, out;
+  std::string config_path, out, profile;
   std::vector<std::string> overrides;
   std::optional<std::uint64_t> seed;
   bool resume = false;
@@ -301,6 +325,9 @@ int main(int argc, char** argv) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--seed", seed, "the same as --set seed=N");
   app.add_flag("--resume", resume, "go on with the run in --out from its last checkpoint");
+  app.add_option(
+      "--profile", profile,
+      "profile five steps: print where the time goes, write a Chrome trace to this file");
   CLI11_PARSE(app, argc, argv);
   try {
     check(resume != !config_path.empty(), "pretrain",
@@ -309,13 +336,13 @@ int main(int argc, char** argv) {
     check(!resume || (overrides.empty() && !seed), "pretrain",
           "expected no --set and no --seed beside --resume: start a new run to change them");
     ask_to_stop();
-    if (resume) return pretrain(app::RunDirectory::open(out), true);
+    if (resume) return pretrain(app::RunDirectory::open(out), true, profile);
     Json config = app::read_json(config_path);
     for (const std::string& assignment : overrides) app::apply_override(config, assignment);
     if (seed) config["seed"] = *seed;
     // A configuration that is wrong must not leave a directory behind.
     const app::Experiment checked(config);
-    return pretrain(app::RunDirectory::create(out, config), false);
+    return pretrain(app::RunDirectory::create(out, config), false, profile);
   } catch (const std::exception& error) {
     fmt::print(stderr, "pretrain: {}\n", error.what());
     return 1;

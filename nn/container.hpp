@@ -27,7 +27,7 @@ class AnyModule {
   Module& module() { return *module_; }
   const Module& module() const { return *module_; }
   Module* operator->() { return module_.get(); }
-  Tensor operator()(const Tensor& x) { return module_->forward(x); }
+  Tensor operator()(const Tensor& x) { return (*module_)(x); }
 
  private:
   std::unique_ptr<Module> module_;

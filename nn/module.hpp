@@ -30,6 +30,7 @@
 // Threads: a module is used by one thread at a time.
 #include <cstdint>
 #include <functional>
+#include <invar/core/observer.hpp>
 #include <invar/nn/state_dict.hpp>
 #include <optional>
 #include <string>
@@ -102,7 +103,10 @@ class Module {
   /// What the module computes. A module with another signature (several inputs or outputs) has a
   /// function of its own instead and leaves this one as it is: an Error.
   virtual Tensor forward(const Tensor& x);
-  Tensor operator()(const Tensor& x) { return forward(x); }
+  Tensor operator()(const Tensor& x) {
+    const Span span([this] { return ModuleCall{this, typeid(*this)}; });
+    return forward(x);
+  }
 
   // What there is, named by path and in PyTorch's order: a module's own before its children's.
 

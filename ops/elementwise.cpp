@@ -11,7 +11,7 @@
 namespace invar {
 namespace {
 
-Tensor unary(UnaryOp op, const char* name, const Tensor& x, Params params = {}) {
+Tensor unary(UnaryOp op, std::string_view name, const Tensor& x, Params params = {}) {
   Tensor out = empty(x.shape(), x.options());
   kernel(&Kernels::unary, x.device(), name)(op, params, x, out);
   return out;
@@ -47,7 +47,7 @@ struct Operands {
 };
 
 /// The operands in their common dtype, and the shape of the result.
-Operands meet(const char* name, const Tensor& a, const Tensor& b, bool real = false) {
+Operands meet(std::string_view name, const Tensor& a, const Tensor& b, bool real = false) {
   common_device(name, {a, b});
   DType dtype = a.dtype();
   if (b.dtype() != dtype) dtype = promote(dtype, b.dtype());
@@ -56,20 +56,20 @@ Operands meet(const char* name, const Tensor& a, const Tensor& b, bool real = fa
           broadcast_shapes(a.shape(), b.shape(), name)};
 }
 
-Tensor binary(BinaryOp op, const char* name, const Operands& in) {
+Tensor binary(BinaryOp op, std::string_view name, const Operands& in) {
   Tensor out = empty(in.shape, in.a.options());
   kernel(&Kernels::binary, in.a.device(), name)(op, in.a, in.b, out);
   return out;
 }
 
-Tensor compare(CompareOp op, const char* name, const Tensor& a, const Tensor& b) {
+Tensor compare(CompareOp op, std::string_view name, const Tensor& a, const Tensor& b) {
   const Operands in = meet(name, a, b);
   Tensor out = empty(in.shape, {.dtype = DType::boolean, .device = a.device()});
   kernel(&Kernels::compare, a.device(), name)(op, in.a, in.b, out);
   return out;
 }
 
-Tensor compare(CompareOp op, const char* name, const Tensor& a, double b) {
+Tensor compare(CompareOp op, std::string_view name, const Tensor& a, double b) {
   // u8 < 300 must not become u8 < 44.
   const bool fits = is_floating(a.dtype()) || is_value_of(a.dtype(), b);
   const Tensor x = fits ? a : to(a, DType::f64);
@@ -484,9 +484,11 @@ Tensor binary_(BinaryOp op, const char* name, const Tensor& x, const Tensor& y) 
         "expected an operand that broadcasts to {}, got {}", x.shape(), y.shape());
   check(op != BinaryOp::div || is_floating(x.dtype()), name, "expected a floating dtype, got {}",
         x.dtype());
-  Tensor operand = y.dtype() == x.dtype() ? y.detach() : to(y.detach(), x.dtype());
+  Tensor operand = y.dtype() == x.dtype() ? y : to(y.detach(), x.dtype());
   // Another view of the same bytes would be read after it was overwritten.
-  if (operand.storage() == x.storage() && !is_same_view(operand, x)) operand = clone(operand);
+  if (operand.storage() == x.storage() && !is_same_view(operand, x)) {
+    operand = clone(operand.detach());
+  }
   kernel(&Kernels::binary, x.device(), name)(op, x, operand, x);
   x.bump_version();
   return x;

@@ -12,8 +12,12 @@
 // dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded.
 #include <array>
 #include <cstdint>
+#include <invar/core/observer.hpp>
 #include <invar/core/tensor.hpp>
 #include <optional>
+#include <string_view>
+#include <type_traits>
+#include <vector>
 
 namespace invar {
 
@@ -189,13 +193,42 @@ const Kernels& kernels(Device device);
 
 [[noreturn]] void fail_no_kernel(std::string_view op, Device device);
 
+/// A kernel on behalf of an operation. Calling it calls the function in the slot, and tells the
+/// observer of the thread if there is one.
+template <class Function>
+class KernelHandle;
+
+template <class Result, class... Args>
+class KernelHandle<Result(Args...)> {
+ public:
+  KernelHandle(Result (*function)(Args...), std::string_view op) : function_(function), op_(op) {}
+
+  Result operator()(Args... args) const {
+    if (!current_observer) [[likely]]
+      return function_(args...);
+    std::vector<const Tensor*> tensors;
+    const auto add = [&]<class T>(const T& arg) {
+      if constexpr (std::is_same_v<T, Tensor>) tensors.push_back(&arg);
+    };
+    (add(args), ...);
+    const Span span([&] {
+      return KernelCall{op_, reinterpret_cast<void (*)()>(function_), tensors};
+    });
+    return function_(args...);
+  }
+
+ private:
+  Result (*function_)(Args...);
+  std::string_view op_;
+};
+
 /// The kernel in a slot of the device's table; Error naming `op` if the slot is empty.
 template <class Function>
-Function* kernel(Function* Kernels::*slot, Device device, std::string_view op) {
+KernelHandle<Function> kernel(Function* Kernels::*slot, Device device, std::string_view op) {
   Function* found = kernels(device).*slot;
   if (!found) [[unlikely]]
     fail_no_kernel(op, device);
-  return found;
+  return {found, op};
 }
 
 /// Throws Error unless all tensors are on one device; returns it.

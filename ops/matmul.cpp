@@ -27,14 +27,13 @@ Dims with_matrix(Dims batch, std::int64_t rows, std::int64_t columns) {
   return batch;
 }
 
-Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias) {
+Tensor product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias) {
   const Tensor x = for_matrix_kernel(a), y = for_matrix_kernel(b);
-  const Dims batch = broadcast_shapes(batch_of(a), batch_of(b), "matmul");
+  const Dims batch = broadcast_shapes(batch_of(a), batch_of(b), op);
   Tensor out = empty(with_matrix(batch, a.size(-2), b.size(-1)), a.options());
-  kernel(&Kernels::matmul, a.device(), "matmul")(
-      expand(x, with_matrix(batch, x.size(-2), x.size(-1))),
-      expand(y, with_matrix(batch, y.size(-2), y.size(-1))),
-      bias.defined() ? contiguous(bias.detach()) : bias, out);
+  kernel(&Kernels::matmul, a.device(), op)(expand(x, with_matrix(batch, x.size(-2), x.size(-1))),
+                                           expand(y, with_matrix(batch, y.size(-2), y.size(-1))),
+                                           bias.defined() ? contiguous(bias.detach()) : bias, out);
   return out;
 }
 
@@ -65,7 +64,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   if (b.dim() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
   // Many matrices times one: the rows of all of them times one.
   if (a.dim() > 2 && b.dim() == 2) return unfold_rows(matmul(fold_rows(a), b), a.shape());
-  return record("matmul", {a, b}, product(a, b, {}),
+  return record("matmul", {a, b}, product("matmul", a, b, {}),
                 [a = SavedTensor(a), b = SavedTensor(b)](const Tensor& g, Needs needs) -> Tensors {
                   const Tensor x = a.get(), y = b.get();
                   return {needs[0] ? sum_to(matmul(g, transpose(y)), x.shape()) : Tensor(),
@@ -89,7 +88,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   }
   if (x.dim() != 2) return unfold_rows(linear(fold_rows(x), weight, bias), x.shape());
   return record(
-      "linear", {x, weight, bias}, product(x, transpose(weight.detach()), bias),
+      "linear", {x, weight, bias}, product("linear", x, transpose(weight.detach()), bias),
       [x = SavedTensor(x), w = SavedTensor(weight)](const Tensor& g, Needs needs) -> Tensors {
         return {needs[0] ? matmul(g, w.get()) : Tensor(),
                 needs[1] ? matmul(transpose(g), x.get()) : Tensor(),

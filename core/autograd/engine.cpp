@@ -3,6 +3,7 @@
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/saved_tensor.hpp>
+#include <invar/core/observer.hpp>
 #include <queue>
 #include <unordered_map>
 
@@ -13,16 +14,34 @@ thread_local Node* running = nullptr;
 
 /// What one pass knows about one node.
 struct Task {
+  Node* node = nullptr;
   int pending = 0;         ///< edges that have not delivered yet
   bool needed = true;      ///< false iff no requested input lies behind this node
   bool requested = false;  ///< its incoming gradients are part of grad()'s answer
   Tensors gradients;       ///< one slot per output of the node; undefined: nothing arrived
+  std::vector<Task*, PoolAllocator<Task*>> next;  ///< where its edges lead; null: an empty edge
+
+  bool is_wanted() const { return needed || requested; }
 };
 
 struct OlderFirst {
-  bool operator()(const Node* a, const Node* b) const {
-    return a->sequence_nr() < b->sequence_nr();
+  bool operator()(const Task* a, const Task* b) const {
+    return a->node->sequence_nr() < b->node->sequence_nr();
   }
+};
+
+/// The node that runs, for current_node() and for the observer.
+class Running {
+ public:
+  explicit Running(Node& node)
+      : span_([&node]() -> const Node& { return node; }), outer_(std::exchange(running, &node)) {}
+  ~Running() { running = outer_; }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  Span span_;
+  Node* outer_;
 };
 
 class Pass {
@@ -35,22 +54,22 @@ class Pass {
     discover(roots);
     if (inputs_) keep_only_paths_to_inputs();
     for (std::size_t i = 0; i < roots.size(); ++i) {
-      deliver(edge_of(roots[i]), start_of(roots[i], gradients.empty() ? Tensor() : gradients[i]),
-              "backward");
+      deliver(*roots_[i], edge_of(roots[i]).output_nr,
+              start_of(roots[i], gradients.empty() ? Tensor() : gradients[i]), "backward");
     }
   }
 
   void run() {
     GradMode mode(options_.create_graph);
-    for (const Edge& root : roots_) --tasks_.at(root.node.get()).pending;
-    for (const Edge& root : roots_) enqueue_once(root.node.get());
+    for (Task* root : roots_) {
+      if (--root->pending == 0) ready_.push(root);
+    }
     while (!ready_.empty()) {
-      Node* node = ready_.top();
+      Task& task = *ready_.top();
       ready_.pop();
-      Task& task = tasks_.at(node);
-      run_hooks(*node, task.gradients);
-      if (task.requested) capture(node, task.gradients);
-      if (task.needed) run_node(*node, std::move(task.gradients));
+      run_hooks(*task.node, task.gradients);
+      if (task.requested) capture(task.node, task.gradients);
+      if (task.needed) run_node(task);
     }
   }
 
@@ -58,12 +77,16 @@ class Pass {
   Tensors& captured() { return captured_; }
 
  private:
-  static Tensor start_of(const Tensor& root, const Tensor& gradient) {
+  static Edge checked_root(const Tensor& root) {
     check(root.requires_grad(), "backward",
           "expected a tensor that depends on one that requires grad, got {}: call "
           "requires_grad_() on a leaf before the forward pass, and do not compute it under NoGrad",
           root.defined() ? fmt::format("one of shape {} without history", root.shape())
                          : std::string("an undefined tensor"));
+    return edge_of(root);
+  }
+
+  static Tensor start_of(const Tensor& root, const Tensor& gradient) {
     if (!gradient.defined()) {
       check(root.numel() == 1, "backward",
             "expected a tensor of one element, got shape {}: reduce it first (sum, mean), or pass "
@@ -78,24 +101,26 @@ class Pass {
   }
 
   void discover(const Tensors& roots) {
-    std::vector<Node*> found;
-    const auto visit = [&](const Edge& edge) {
-      if (!edge.node) return;
-      auto [entry, is_new] = tasks_.try_emplace(edge.node.get());
-      ++entry->second.pending;
+    std::vector<Task*> found;
+    const auto visit = [&](Node* node) -> Task* {
+      if (!node) return nullptr;
+      const auto [entry, is_new] = tasks_.try_emplace(node);
+      Task& task = entry->second;
+      ++task.pending;
       if (is_new) {
-        entry->second.gradients.resize(edge.node->outputs().size());
-        found.push_back(edge.node.get());
+        task.node = node;
+        task.gradients.resize(node->outputs().size());
+        found.push_back(&task);
       }
+      return &task;
     };
-    for (const Tensor& root : roots) {
-      roots_.push_back(edge_of(root));
-      visit(roots_.back());
-    }
+    for (const Tensor& root : roots) roots_.push_back(visit(checked_root(root).node.get()));
     while (!found.empty()) {
-      Node* node = found.back();
+      Task& task = *found.back();
       found.pop_back();
-      for (const Edge& edge : node->edges()) visit(edge);
+      const auto edges = task.node->edges();
+      task.next.reserve(edges.size());
+      for (const Edge& edge : edges) task.next.push_back(visit(edge.node.get()));
     }
   }
 
@@ -111,24 +136,16 @@ class Pass {
       const auto entry = tasks_.find(edge_of(input).node.get());
       if (entry != tasks_.end()) entry->second.requested = true;
     }
-    std::vector<Node*> nodes;
-    nodes.reserve(tasks_.size());
+    std::vector<Task*> oldest_first;
+    oldest_first.reserve(tasks_.size());
     for (auto& [node, task] : tasks_) {
       task.needed = false;
-      if (node->edges().empty()) continue;
-      nodes.push_back(node);
+      if (!task.next.empty()) oldest_first.push_back(&task);
     }
-    std::sort(nodes.begin(), nodes.end(), OlderFirst());
-    for (Node* node : nodes) {
-      for (const Edge& edge : node->edges()) {
-        if (edge.node && is_wanted(edge)) tasks_.at(node).needed = true;
-      }
+    std::sort(oldest_first.begin(), oldest_first.end(), OlderFirst());
+    for (Task* task : oldest_first) {
+      for (const Task* next : task->next) task->needed |= next && next->is_wanted();
     }
-  }
-
-  bool is_wanted(const Edge& edge) const {
-    const Task& task = tasks_.at(edge.node.get());
-    return task.needed || task.requested;
   }
 
   void run_hooks(Node& node, Tensors& gradients) {
@@ -154,28 +171,24 @@ class Pass {
     }
   }
 
-  void run_node(Node& node, Tensors gradients) {
+  void run_node(Task& task) {
+    Node& node = *task.node;
     check(!node.released(), "backward",
           "expected a graph that still holds its saved tensors, got one that an earlier backward "
           "has freed (at {}): pass retain_graph = true to the earlier call",
           node.name());
-    const auto& edges = node.edges();
+    const auto edges = node.edges();
     Needs needs;
     for (std::size_t i = 0; i < edges.size(); ++i) {
-      if (edges[i].node && is_wanted(edges[i])) needs.add(i);
+      if (task.next[i] && task.next[i]->is_wanted()) needs.add(i);
     }
+    Tensors gradients = std::move(task.gradients);
     const bool any = std::any_of(gradients.begin(), gradients.end(),
                                  [](const Tensor& g) { return g.defined(); });
+    const Running scope(node);
     Tensors results;
     if (any) {
-      Node* outer = std::exchange(running, &node);
-      try {
-        results = node.apply(gradients, needs);
-      } catch (...) {
-        running = outer;
-        throw;
-      }
-      running = outer;
+      results = node.apply(gradients, needs);
       internal_check(edges.empty() || results.size() == edges.size(), node.name(),
                      "the gradient rule returned {} gradients for {} inputs", results.size(),
                      edges.size());
@@ -183,13 +196,13 @@ class Pass {
     if (!options_.retain_graph && !options_.create_graph) node.release();
     gradients.clear();
     for (std::size_t i = 0; i < edges.size(); ++i) {
-      Node* next = edges[i].node.get();
+      Task* next = task.next[i];
       if (!next) continue;
       if (any && results[i].defined() && needs[i]) {
         if (anomaly_enabled()) check_finite(node, results[i], i);
-        deliver(edges[i], std::move(results[i]), node.name());
+        deliver(*next, edges[i].output_nr, std::move(results[i]), node.name());
       }
-      if (--tasks_.at(next).pending == 0 && is_wanted(edges[i])) ready_.push(next);
+      if (--next->pending == 0 && next->is_wanted()) ready_.push(next);
     }
   }
 
@@ -202,13 +215,15 @@ class Pass {
                                 : node.origin());
   }
 
-  /// Adds a gradient to the slot that the edge leads to.
-  void deliver(const Edge& edge, Tensor gradient, const char* from) {
-    const TensorMeta& expected = edge.node->outputs()[static_cast<std::size_t>(edge.output_nr)];
-    internal_check(gradient.shape() == expected.shape && gradient.dtype() == expected.dtype, from,
-                   "the gradient rule returned shape {} and dtype {} where {} and {} belong",
-                   gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
-    Tensor& slot = tasks_.at(edge.node.get()).gradients[static_cast<std::size_t>(edge.output_nr)];
+  /// Adds a gradient to one of the task's slots.
+  void deliver(Task& task, int output_nr, Tensor gradient, const char* from) {
+    const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
+    if (gradient.shape() != expected.shape || gradient.dtype() != expected.dtype) [[unlikely]] {
+      internal_check(false, from,
+                     "the gradient rule returned shape {} and dtype {} where {} and {} belong",
+                     gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
+    }
+    Tensor& slot = task.gradients[static_cast<std::size_t>(output_nr)];
     if (!slot.defined()) {
       slot = std::move(gradient);
     } else if (!options_.create_graph && engine_ops::is_exclusive(slot)) {
@@ -218,19 +233,13 @@ class Pass {
     }
   }
 
-  void enqueue_once(Node* node) {
-    Task& task = tasks_.at(node);
-    if (task.pending == 0) {
-      task.pending = -1;  // the same node may be the root twice
-      ready_.push(node);
-    }
-  }
-
   BackwardOptions options_;
   const Tensors* inputs_;  ///< null: accumulate into every leaf
-  std::vector<Edge> roots_;
-  std::unordered_map<Node*, Task> tasks_;
-  std::priority_queue<Node*, std::vector<Node*>, OlderFirst> ready_;
+  std::vector<Task*> roots_;
+  std::unordered_map<Node*, Task, std::hash<Node*>, std::equal_to<>,
+                     PoolAllocator<std::pair<Node* const, Task>>>
+      tasks_;
+  std::priority_queue<Task*, std::vector<Task*>, OlderFirst> ready_;
   Tensors captured_;
 };
 

@@ -2,6 +2,7 @@
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/node.hpp>
+#include <invar/core/observer.hpp>
 #include <limits>
 
 namespace invar {
@@ -15,6 +16,7 @@ std::uint64_t next_sequence_nr() {
 }  // namespace
 
 Node::Node(const char* name) : Node(name, next_sequence_nr()) {
+  if (current_observer) scope_ = current_observer->scope();
   if (anomaly_enabled()) {
     constexpr int kDepth = 32;
     call_stack_.resize(kDepth);
@@ -63,7 +65,7 @@ GradSink::GradSink(TensorImpl& leaf)
 Tensors GradSink::apply(const Tensors& gradients, Needs) {
   if (!leaf_) return {};
   const Tensor& gradient = gradients[0];
-  Tensor& grad = *leaf_->autograd->grad;
+  Tensor& grad = *leaf_->autograd->grad_slot();
   if (grad.defined()) {
     // Differentiable gradients must not change under whoever holds them.
     if (grad_enabled()) {

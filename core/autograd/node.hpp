@@ -71,14 +71,17 @@ class Node : public RefCounted {
 
   const char* name() const { return name_; }
   std::uint64_t sequence_nr() const { return sequence_nr_; }
-  const std::vector<Edge>& edges() const { return edges_; }
-  const std::vector<TensorMeta>& outputs() const { return outputs_; }
+  std::span<const Edge> edges() const { return edges_; }
+  std::span<const TensorMeta> outputs() const { return outputs_; }
+  /// Which module made it, as the observer of that moment counts them; -1: there was none.
+  std::int64_t scope() const { return scope_; }
   /// Where the forward call was made; empty unless it happened in anomaly mode.
   std::string origin() const;
 
   /// Registers the node as the maker of `output` (its next output number). An output of an integer
   /// dtype (argmax's indices) is counted but gets no history.
   void add_output(Tensor& output);
+  void reserve_inputs(std::size_t count) { edges_.reserve(count); }
   void add_input(const Tensor& input);
   void add_hook(int output_nr, GradHook hook) { hooks_.emplace_back(output_nr, std::move(hook)); }
   const std::vector<std::pair<int, GradHook>>& hooks() const { return hooks_; }
@@ -86,12 +89,13 @@ class Node : public RefCounted {
  protected:
   Node(const char* name, std::uint64_t sequence_nr) : name_(name), sequence_nr_(sequence_nr) {}
   void dispose() override;
-  std::vector<TensorMeta> outputs_;
+  std::vector<TensorMeta, PoolAllocator<TensorMeta>> outputs_;
 
  private:
   const char* name_;
+  std::int64_t scope_ = -1;
   std::uint64_t sequence_nr_;
-  std::vector<Edge> edges_;
+  std::vector<Edge, PoolAllocator<Edge>> edges_;
   std::vector<std::pair<int, GradHook>> hooks_;
   std::vector<void*> call_stack_;
   Node* next_dying_ = nullptr;
@@ -118,12 +122,18 @@ class GradSink final : public Node {
 };
 
 /// Autograd state of a tensor that requires grad.
-struct AutogradMeta {
+struct AutogradMeta : Pooled {
   NodePtr grad_fn;              ///< set for an interior tensor
   int output_nr = 0;            ///< which of grad_fn's outputs this is
   IntrusivePtr<GradSink> sink;  ///< set for a leaf
-  /// Shared with the hook of retain_grad, which must not own the tensor it belongs to.
-  std::shared_ptr<Tensor> grad = std::make_shared<Tensor>();
+  /// Null until first used. Shared with the hook of retain_grad, which must not own the tensor it
+  /// belongs to.
+  std::shared_ptr<Tensor> grad;
+
+  const std::shared_ptr<Tensor>& grad_slot() {
+    if (!grad) grad = std::make_shared<Tensor>();
+    return grad;
+  }
 
   ~AutogradMeta() {
     if (sink) sink->forget_leaf();

@@ -68,6 +68,7 @@ template <class Inputs = TensorRefs, class Vjp>
 Tensor record(const char* op, const Inputs& inputs, Tensor output, Vjp vjp) {
   if (needs_grad(inputs)) {
     auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
+    node->reserve_inputs(inputs.size());
     for (const Tensor& x : inputs) node->add_input(x);
     node->add_output(output);
   }
@@ -79,6 +80,7 @@ template <class Inputs = TensorRefs, class Vjp>
 Tensors record_all(const char* op, const Inputs& inputs, Tensors outputs, Vjp vjp) {
   if (needs_grad(inputs)) {
     auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
+    node->reserve_inputs(inputs.size());
     for (const Tensor& x : inputs) node->add_input(x);
     for (Tensor& y : outputs) node->add_output(y);
   }

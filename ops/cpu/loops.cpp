@@ -6,18 +6,30 @@ namespace {
 template <std::size_t N>
 void run(const Tensor& out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
          RowFunction row, const void* functor) {
-  std::array<Dims, N> strides;
+  std::array<const Tensor*, N> operands;
   std::array<char*, N> base;
   std::array<std::int64_t, N> bytes;
   std::size_t k = 0;
+  bool dense = true;  // all of one shape: one run covers everything
   const auto add = [&](const Tensor& x) {
-    strides[k] = broadcast_strides(x, out.shape());
+    operands[k] = &x;
+    dense &= x.is_contiguous() && x.shape() == out.shape();
     base[k] = static_cast<char*>(x.raw_data());
     bytes[k] = static_cast<std::int64_t>(size_of(x.dtype()));
     ++k;
   };
   add(out);
   for (const Tensor& x : inputs) add(x);
+  if (dense) {
+    parallel_for(out.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      std::array<char*, N> pointers;
+      for (std::size_t i = 0; i < N; ++i) pointers[i] = base[i] + begin * bytes[i];
+      row(functor, pointers.data(), bytes.data(), end - begin);
+    });
+    return;
+  }
+  std::array<Dims, N> strides;
+  for (std::size_t i = 0; i < N; ++i) strides[i] = broadcast_strides(*operands[i], out.shape());
   const LoopNest<N> nest(out.shape(), strides);
   const int last = nest.shape.size() - 1;
   std::array<std::int64_t, N> steps;

@@ -160,6 +160,17 @@ class Programs(unittest.TestCase):
         self.assertEqual(self.run_program("pretrain", self.config_path, "--out", run).returncode, 0)
         self.assert_same_run(run)
 
+    def test_a_profile_changes_nothing_but_tells_where_the_time_goes(self) -> None:
+        run, trace = self.folder / "profiled", self.folder / "trace.json"
+        done = self.run_program("pretrain", self.config_path, "--out", run, "--profile", trace)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_run(run)
+        for name in ("conv2d", "networks.encoder.layer1.0.conv1", "GFLOP/s"):
+            self.assertIn(name, done.stdout + done.stderr)
+        events = json.loads(trace.read_text())["traceEvents"]
+        self.assertEqual(sum(event["name"] == "networks.encoder.conv1" for event in events),
+                         5 * 2)  # five steps of two views
+
     def test_a_killed_run_resumes_bit_for_bit(self) -> None:
         rng = random.Random(1)
         run = self.folder / "killed"
