@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 export INVAR_STARTED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full bench format lint debug clean
+.PHONY: help quickstart test test-full bench bench-torch format lint debug clean
 
 help: ## show this list
 	@echo "Invar: tensors, autograd and self-supervised learning in C++"
@@ -30,6 +30,13 @@ bench: ## install what is lacking, build and run the benchmarks
 	@cmake --preset release -DINVAR_BUILD_BENCH=ON
 	@cmake --build --preset release --target benchmarks -j $(JOBS)
 	@bench/run
+
+bench-torch: ## PyTorch's programs beside ours: make bench-torch TORCH=path/to/python
+	@test -n "$(TORCH)" || { echo "usage: make bench-torch TORCH=path/to/python [KEYS='chain20 ...']"; exit 2; }
+	@scripts/bootstrap bench
+	@cmake --preset release -DINVAR_BUILD_BENCH=ON
+	@cmake --build --preset release --target benchmarks programs -j $(JOBS)
+	@bench/compare --torch "$(TORCH)" $(KEYS)
 
 format: ## clang-format every source
 	@scripts/format

@@ -5,7 +5,8 @@
 // The recipes are those of torchvision's comparison: two-view training of small images with random
 // crops, flips, colour jitter, greyscale and solarisation. Times are those of the thread itself
 // (CLOCK_THREAD_CPUTIME_ID), so that other programs on the machine disturb them little; the
-// loader's are wall clock.
+// loader's are wall clock. Prints one JSON object of views/s; bench/torch_augment.py is
+// torchvision's counterpart of the first.
 #include <fmt/format.h>
 #include <time.h>
 
@@ -13,6 +14,7 @@
 #include <cstdlib>
 #include <invar/data/loader.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -68,8 +70,7 @@ constexpr const char* kGrey = R"([
 
 Pipeline pipeline_from(const char* json) { return make_pipeline(Json::parse(json)); }
 
-void time_views(const std::string& label, const Pipeline& pipeline, ImageShape shape,
-                double seconds) {
+double views_per_second(const Pipeline& pipeline, ImageShape shape, double seconds) {
   const Image image = noise(shape, 1);
   Canvas canvas;
   std::vector<float> params(static_cast<std::size_t>(pipeline.param_count()));
@@ -85,11 +86,10 @@ void time_views(const std::string& label, const Pipeline& pipeline, ImageShape s
   const double begin = thread_seconds();
   const std::int64_t first = index;
   while (thread_seconds() - begin < seconds) run(100);
-  const double rate = static_cast<double>(index - first) / (thread_seconds() - begin);
-  fmt::print("{:<44} {:>10.0f} views/s per core  {:>8.2f} us\n", label, rate, 1e6 / rate);
+  return static_cast<double>(index - first) / (thread_seconds() - begin);
 }
 
-void time_loader(int workers, double seconds) {
+double loader_views_per_second(int workers, double seconds) {
   const ImageShape shape{32, 32, 3};
   std::vector<std::uint8_t> pixels;
   for (std::uint64_t i = 0; i < 4096; ++i) {
@@ -107,18 +107,21 @@ void time_loader(int workers, double seconds) {
     const Batch batch = loader.next();
     views += static_cast<std::int64_t>(batch.views.size()) * batch.indices.numel();
   }
-  fmt::print("{:<44} {:>10.0f} views/s\n",
-             fmt::format("loader, 32x32 colour, {} workers and the caller", workers),
-             static_cast<double>(views) / (wall_seconds() - begin));
+  return static_cast<double>(views) / (wall_seconds() - begin);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
-  time_views("colour 32x32 -> 32x32, bicubic", pipeline_from(kColour), {32, 32, 3}, seconds);
-  time_views("colour 375x500 -> 224x224, bicubic, blur", pipeline_from(kLarge), {375, 500, 3},
-             seconds);
-  time_views("grey 28x28 -> 28x28, bilinear, erasing", pipeline_from(kGrey), {28, 28, 1}, seconds);
-  for (int workers : {0, 1, 2}) time_loader(workers, seconds);
+  nlohmann::ordered_json result = {
+      {"colour 32x32, one core", views_per_second(pipeline_from(kColour), {32, 32, 3}, seconds)},
+      {"colour 375x500 to 224x224, blur, one core",
+       views_per_second(pipeline_from(kLarge), {375, 500, 3}, seconds)},
+      {"grey 28x28, one core", views_per_second(pipeline_from(kGrey), {28, 28, 1}, seconds)}};
+  for (int workers : {0, 1, 2}) {
+    result[fmt::format("loader, colour 32x32, {} workers and the caller", workers)] =
+        loader_views_per_second(workers, seconds);
+  }
+  fmt::print("{}\n", result.dump());
 }

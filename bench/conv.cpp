@@ -5,7 +5,6 @@
 //
 // OMP_NUM_THREADS sets the threads. Columns: wall time, processor time of all threads, floating
 // point operations or bytes (each tensor read or written once) per second of wall time.
-#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
 #include <invar/core/autograd/engine.hpp>
@@ -15,26 +14,11 @@
 #include <invar/ops/norm.hpp>
 #include <invar/ops/pool.hpp>
 
+#include "register.hpp"
+
 namespace {
 
 using namespace invar;
-
-/// `prepare` makes the data, when the benchmark is run, and returns what is timed.
-void register_benchmark(const std::string& name,
-                        const std::function<std::function<void()>()>& prepare, const char* unit,
-                        double amount) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [=](benchmark::State& state) {
-                                 const std::function<void()> f = prepare();
-                                 f();  // oneDNN makes its primitive
-                                 for (auto _ : state) f();
-                                 state.counters[unit] = benchmark::Counter(
-                                     amount, benchmark::Counter::kIsIterationInvariantRate);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime()
-      ->MeasureProcessCPUTime();
-}
 
 void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::int64_t outputs,
                    std::int64_t kernel, std::int64_t stride) {

@@ -1,16 +1,19 @@
 // One VICReg training step: two forward passes, loss, backward, SGD with momentum.
 //
-//   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16]
+//   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--profile TRACE]
 //   bench_step 128 3 32 2048 4
 //
-// Prints one JSON object: median and minimum seconds, images/s (both views counted), peak memory of
-// the allocator and of the process. bench/compare_step runs PyTorch's step beside it.
-#include <sys/resource.h>
-
+// Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
+// allocator's and the process's peak less what each held once the model was built. With --profile,
+// one more step is recorded: where its time goes is printed to the standard error output, the trace
+// goes to the file. bench/compare runs PyTorch's step (torch_step.py) beside it.
 #include <algorithm>
 #include <chrono>
+#include <fstream>
+#include <invar/autodiff/profiler.hpp>
 #include <invar/core/allocator.hpp>
 #include <invar/nn/optim/sgd.hpp>
+#include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/machine.hpp>
@@ -41,9 +44,24 @@ class Networks : public nn::Module {
   }
 };
 
-int run(const std::vector<std::string>& args) {
+/// A line of /proc/self/status in megabytes: VmRSS (resident now), VmHWM (its peak).
+double process_mb(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key + ":")) return 1.024e-3 * std::stod(line.substr(key.size() + 1));
+  }
+  fail("bench_step", "expected {} in /proc/self/status", key);
+}
+
+int run(std::vector<std::string> args) {
+  std::string trace;
+  if (args.size() >= 2 && args[args.size() - 2] == "--profile") {
+    trace = args.back();
+    args.resize(args.size() - 2);
+  }
   check(args.size() == 5 || args.size() == 6, "bench_step",
-        "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16], got {} arguments",
+        "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] "
+        "[--profile TRACE], got {} arguments",
         args.size());
   const std::int64_t batch = std::stoll(args[0]), channels = std::stoll(args[1]),
                      size = std::stoll(args[2]), d = std::stoll(args[3]),
@@ -59,25 +77,27 @@ int run(const std::vector<std::string>& args) {
   const ssl::Vicreg objective({});
   const Tensor x = randn({batch, size, size, channels}), y = randn({batch, size, size, channels});
   const std::size_t built = allocator().stats().in_use;
+  const double built_mb = process_mb("VmRSS");
   std::vector<double> seconds;
   double loss = 0;
   constexpr std::int64_t kWarmUp = 2;
   std::uint64_t from_system = 0;
-  for (std::int64_t i = 0; i < steps + kWarmUp; ++i) {
-    if (i == kWarmUp) from_system = allocator().stats().from_system;
-    const auto start = std::chrono::steady_clock::now();
+  const auto step = [&] {
     optimizer.zero_grad();
     const auto output = objective({networks(x), networks(y)});
     output.loss.backward();
     optimizer.step();
     loss = output.loss.item();
+  };
+  for (std::int64_t i = 0; i < steps + kWarmUp; ++i) {
+    if (i == kWarmUp) from_system = allocator().stats().from_system;
+    const auto start = std::chrono::steady_clock::now();
+    step();
     const auto taken = std::chrono::steady_clock::now() - start;
     if (i >= kWarmUp) seconds.push_back(std::chrono::duration<double>(taken).count());
   }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   const nlohmann::json result = {
       {"arch", arch},
       {"batch", batch},
@@ -91,11 +111,22 @@ int run(const std::vector<std::string>& args) {
       {"blocks_from_system_per_step",
        static_cast<double>(allocator().stats().from_system - from_system) /
            static_cast<double>(steps)},
-      {"process_peak_mb", static_cast<double>(usage.ru_maxrss) / 1e3},
+      {"memory_mb", process_mb("VmHWM") - built_mb},
+      {"process_peak_mb", process_mb("VmHWM")},
       {"processor", machine().processor},
       {"instruction_set", machine().instruction_set},
       {"threads", machine().threads}};
   fmt::print("{}\n", result.dump());
+  if (!trace.empty()) {
+    Profiler profiler;
+    nn::name_modules(profiler, networks, "networks");
+    {
+      ProfilerScope scope(profiler);
+      step();
+    }
+    fmt::print(stderr, "{}", profiler.table());
+    profiler.write_trace(trace);
+  }
   return 0;
 }
 

@@ -1,9 +1,10 @@
-"""PyTorch's VICReg step, the counterpart of bench/step.cpp; called by bench/compare_step.
+"""PyTorch's VICReg step, the counterpart of bench/step.cpp; called by bench/compare.
 
 usage: torch_step.py MODE BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16]
 MODE joins any of fp32, bf16, cl (channels-last) and compile with underscores: bf16_cl_compile.
 """
 import json
+import pathlib
 import sys
 import time
 
@@ -50,6 +51,14 @@ optimizer = torch.optim.SGD([*encoder.parameters(), *expander.parameters()], lr=
                             weight_decay=1e-6)
 
 
+def process_mb(key: str) -> float:
+    """VmRSS (resident now) or VmHWM (its peak) in megabytes."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return 1.024e-3 * float(line.split()[1])
+    raise RuntimeError(f"no {key} in /proc/self/status")
+
+
 def off_diagonal(m: torch.Tensor) -> torch.Tensor:
     n = m.shape[0]
     return m.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten()
@@ -65,6 +74,7 @@ def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+built_mb = process_mb("VmRSS")
 step_loss = torch.compile(loss_of) if "compile" in mode else loss_of
 seconds = []
 for _ in range(steps + 2):
@@ -77,4 +87,4 @@ for _ in range(steps + 2):
     seconds.append(time.perf_counter() - start)
 seconds = sorted(seconds[2:])
 print(json.dumps({"arch": arch, "mode": sys.argv[1], "median_s": seconds[len(seconds) // 2],
-                  "min_s": seconds[0], "loss": loss.item()}))
+                  "min_s": seconds[0], "loss": loss.item(), "memory_mb": process_mb("VmHWM") - built_mb}))
