@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 10; ++i) z = z * y + x;
     return sum(z);
   };
-  nlohmann::json result;
+  nlohmann::ordered_json result;
   const auto report = [&](const char* name, const char* unit, double per_second, int calls,
                           const auto& f) {
     const auto [median, least] = time_of(seconds, calls, f);
