@@ -5,7 +5,6 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/matmul.hpp>
-#include <invar/ops/norm.hpp>
 #include <invar/ops/view.hpp>
 
 namespace invar::nn {
@@ -75,7 +74,7 @@ BatchNorm::BatchNorm(std::int64_t num_features, double eps, std::optional<double
   }
 }
 
-Tensor BatchNorm::forward(const Tensor& x) {
+BatchNormOptions BatchNorm::begin(const Tensor& x) {
   check_input(x);
   const bool training = is_training() || !running_mean.defined();
   double factor = momentum.value_or(0);
@@ -83,8 +82,17 @@ Tensor BatchNorm::forward(const Tensor& x) {
     add_(num_batches_tracked, 1);
     if (!momentum) factor = 1 / num_batches_tracked.item();
   }
-  return batch_norm(x, running_mean, running_var, weight, bias,
-                    {.training = training, .momentum = factor, .eps = eps});
+  return {.training = training, .momentum = factor, .eps = eps};
+}
+
+Tensor BatchNorm::forward(const Tensor& x) {
+  const BatchNormOptions options = begin(x);
+  return batch_norm(x, running_mean, running_var, weight, bias, options);
+}
+
+Tensor BatchNorm::forward_relu(const Tensor& x, const Tensor& residual) {
+  const BatchNormOptions options = begin(x);
+  return batch_norm_relu(x, running_mean, running_var, weight, bias, options, residual);
 }
 
 void BatchNorm::reset_running_stats() {

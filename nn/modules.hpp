@@ -11,6 +11,7 @@
 #include <invar/nn/module.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/elementwise.hpp>
+#include <invar/ops/norm.hpp>
 #include <invar/ops/pool.hpp>
 #include <optional>
 
@@ -52,6 +53,9 @@ class Conv2d : public Module {
 class BatchNorm : public Module {
  public:
   Tensor forward(const Tensor& x) override;
+  /// relu(forward(x) + residual) with fewer passes over memory; `residual`, of x's shape, may be
+  /// undefined (0).
+  Tensor forward_relu(const Tensor& x, const Tensor& residual = {});
   /// To mean 0, variance 1, no batches seen.
   void reset_running_stats();
 
@@ -71,6 +75,8 @@ class BatchNorm : public Module {
             bool track_running_stats);
 
  private:
+  /// Checks x and, in train mode, counts the batch.
+  BatchNormOptions begin(const Tensor& x);
   /// Error unless x's rank is one that the module is for.
   virtual void check_input(const Tensor& x) const = 0;
   void members(Members& m) override;

@@ -19,6 +19,14 @@ std::optional<Sequential> shortcut(std::int64_t in_channels, std::int64_t out_ch
   return Sequential(conv(in_channels, out_channels, 1, stride), BatchNorm2d(out_channels));
 }
 
+/// activation(norm(x) + residual), in one op where there is one; `residual` may be undefined (0).
+Tensor normalize(BatchNorm2d& norm, Activation activation, const Tensor& x,
+                 const Tensor& residual = {}) {
+  if (activation == Activation::relu) return norm.forward_relu(x, residual);
+  const Tensor y = norm(x);
+  return activate(activation, residual.defined() ? y + residual : y);
+}
+
 /// The first convolution, and with it the first look at the options.
 Conv2d stem_conv(const ResNetOptions& o) {
   check(
@@ -46,9 +54,8 @@ BasicBlock::BasicBlock(std::int64_t in_channels, std::int64_t width, std::int64_
       activation_(activation) {}
 
 Tensor BasicBlock::forward(const Tensor& x) {
-  Tensor y = activate(activation_, bn1(conv1(x)));
-  y = bn2(conv2(y));
-  return activate(activation_, y + (downsample ? (*downsample)(x) : x));
+  const Tensor y = normalize(bn1, activation_, conv1(x));
+  return normalize(bn2, activation_, conv2(y), downsample ? (*downsample)(x) : x);
 }
 
 void BasicBlock::members(Members& m) {
@@ -71,10 +78,9 @@ Bottleneck::Bottleneck(std::int64_t in_channels, std::int64_t width, std::int64_
       activation_(activation) {}
 
 Tensor Bottleneck::forward(const Tensor& x) {
-  Tensor y = activate(activation_, bn1(conv1(x)));
-  y = activate(activation_, bn2(conv2(y)));
-  y = bn3(conv3(y));
-  return activate(activation_, y + (downsample ? (*downsample)(x) : x));
+  Tensor y = normalize(bn1, activation_, conv1(x));
+  y = normalize(bn2, activation_, conv2(y));
+  return normalize(bn3, activation_, conv3(y), downsample ? (*downsample)(x) : x);
 }
 
 void Bottleneck::members(Members& m) {
@@ -126,7 +132,7 @@ void ResNet::make_stages(const std::array<int, 4>& blocks) {
 }
 
 Tensor ResNet::features(const Tensor& x) {
-  Tensor y = activate(options_.activation, bn1(conv1(x)));
+  Tensor y = normalize(bn1, options_.activation, conv1(x));
   if (options_.stem == Stem::imagenet) y = max_pool2d(y, 3, 2, 1);
   for (Sequential* stage : {&layer1, &layer2, &layer3, &layer4}) y = (*stage)(y);
   return flatten(adaptive_avg_pool2d(y, options_.pool_size), 1);

@@ -78,6 +78,19 @@ namespace functors {
 struct PoolWindows;  // functors/pool.hpp
 }
 
+/// What a batch-norm is computed from: x is [..., C], the rest [C].
+struct BatchNormInput {
+  Tensor x, mean, rstd;
+  Tensor weight, bias;  ///< undefined: 1 and 0
+  bool relu = false;    ///< true iff a relu follows
+};
+
+struct BatchNormGradients {
+  Tensor x;  ///< undefined: not wanted
+  Tensor weight, bias;
+  Tensor residual;  ///< defined iff there was a residual
+};
+
 struct SgdStep;   // optimizer.hpp
 struct AdamStep;  // optimizer.hpp
 
@@ -141,14 +154,13 @@ struct Kernels {
   // normalisation (norm.hpp): everything dense, f32 or f64
   /// Mean and biased variance [C] of the channels of x [..., C].
   void (*batch_norm_statistics)(const Tensor& x, const Tensor& mean, const Tensor& var);
-  /// out = (x - mean) rstd weight + bias; `weight` and `bias` may be undefined (1 and 0)
-  void (*batch_norm)(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
-                     const Tensor& bias, const Tensor& out);
-  /// Gradients when mean and rstd are x's own; `weight` may be undefined (1), `dx` too (not
-  /// wanted).
-  void (*batch_norm_backward)(const Tensor& gradient, const Tensor& x, const Tensor& mean,
-                              const Tensor& rstd, const Tensor& weight, const Tensor& dx,
-                              const Tensor& dweight, const Tensor& dbias);
+  /// out = z = (x - mean) rstd weight + bias, or max(z + residual, 0) if in.relu; `residual` may be
+  /// undefined (0).
+  void (*batch_norm)(const BatchNormInput& in, const Tensor& residual, const Tensor& out);
+  /// Gradients when mean and rstd are x's own. `y` is the output if there was a residual, else
+  /// undefined.
+  void (*batch_norm_backward)(const BatchNormInput& in, const Tensor& y, const Tensor& gradient,
+                              const BatchNormGradients& out);
   /// out = (x - mean) rstd for each row of x [rows, columns]; gives the statistics [rows] too.
   void (*layer_norm)(const Tensor& x, double eps, const Tensor& out, const Tensor& mean,
                      const Tensor& rstd);

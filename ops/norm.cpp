@@ -61,60 +61,77 @@ struct Statistics {
   Tensor mean, rstd;  // [C]
 };
 
+/// What follows the normalisation in the same pass.
+struct Epilogue {
+  bool relu = false;
+  Tensor residual;  ///< added before the relu, dense; undefined: nothing is
+};
+
 /// Normalises x, dense, by given statistics. `training`: they are x's own, else constants.
-// y = s w + b with s = (x - mean) rstd: dx = standardize_backward(w dy), or w rstd dy if they are
-// constants; dw = sum of s dy, db = sum of dy
-Tensor normalize_channels(const Tensor& x, const Statistics& statistics, const Tensor& weight,
-                          const Tensor& bias, const BatchNormOptions& o) {
+// z = s w + b with s = (x - mean) rstd; y = z, or max(z + r, 0). With dz = dy, or [y > 0] dy:
+// dx = standardize_backward(w dz), or w rstd dz if the statistics are constants; dw = sum of s dz,
+// db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives.
+Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& statistics,
+                          const Tensor& weight, const Tensor& bias, const BatchNormOptions& o,
+                          const Epilogue& epilogue) {
   const Device device = x.device();
+  const bool relu = epilogue.relu, residual = epilogue.residual.defined();
   Tensor out = empty(x.shape(), x.options());
-  kernel(&Kernels::batch_norm, device, "batch_norm")(x, statistics.mean, statistics.rstd, weight,
-                                                     bias, out);
-  return record("batch_norm", {x, weight, bias}, out,
-                [x = SavedTensor(x), weight = SavedTensor(weight), statistics, device, o](
-                    const Tensor& g, Needs needs) -> Tensors {
-                  const Tensor v = x.get(), w = weight.get();
-                  Dims dims;
-                  for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
+  kernel(&Kernels::batch_norm, device, op)(
+      {x, statistics.mean, statistics.rstd, weight, bias, relu}, epilogue.residual, out);
+  return record(op, {x, weight, bias, epilogue.residual}, out,
+                [x = SavedTensor(x), weight = SavedTensor(weight),
+                 bias = relu ? SavedTensor(bias) : SavedTensor(),
+                 y = relu ? SavedTensor::output(out) : SavedTensor(), relu, residual, statistics,
+                 device, o](const Tensor& g, Needs needs) -> Tensors {
+                  const Tensor v = x.get(), w = weight.get(), output = y.get();
                   if (o.training && !grad_enabled()) {
                     const Dims channels{v.shape().back()};
-                    Tensor dx = needs[0] ? empty(v.shape(), v.options()) : Tensor();
-                    Tensor dw = empty(channels, v.options()), db = empty(channels, v.options());
+                    const BatchNormGradients d{
+                        .x = needs[0] ? empty(v.shape(), v.options()) : Tensor(),
+                        .weight = empty(channels, v.options()),
+                        .bias = empty(channels, v.options()),
+                        .residual = residual ? empty(v.shape(), v.options()) : Tensor()};
                     kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
-                        contiguous(g), v, statistics.mean, statistics.rstd, w, dx, dw, db);
-                    return {dx, needs[1] ? dw : Tensor(), needs[2] ? db : Tensor()};
+                        {v, statistics.mean, statistics.rstd, w, bias.get(), relu},
+                        residual ? output : Tensor(), contiguous(g), d);
+                    return {d.x, d.weight, d.bias, d.residual};
                   }
+                  Dims dims;
+                  for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
+                  const Tensor dz = relu ? where(gt(output.detach(), 0), g, 0) : g;
                   const Standardized s =
                       o.training
                           ? standardize(v, dims, o.eps)
                           : Standardized{(v - statistics.mean) * statistics.rstd, statistics.rstd};
                   Tensor dx;
                   if (needs[0]) {
-                    const Tensor scaled = w.defined() ? g * w : g;
+                    const Tensor scaled = w.defined() ? dz * w : dz;
                     dx = o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd;
                   }
-                  return {dx, needs[1] ? sum(g * s.values, dims) : Tensor(),
-                          needs[2] ? sum(g, dims) : Tensor()};
+                  return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(),
+                          needs[2] ? sum(dz, dims) : Tensor(), dz};
                 });
 }
 
-}  // namespace
-
-Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var,
-                  const Tensor& weight, const Tensor& bias, const BatchNormOptions& o) {
-  constexpr const char* kOp = "batch_norm";
-  check_real(kOp, input);
-  check(input.dim() >= 2, kOp, "expected input [N,...,C], got {}", input.shape());
+Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mean,
+                  const Tensor& running_var, const Tensor& weight, const Tensor& bias,
+                  const BatchNormOptions& o, const Epilogue& epilogue) {
+  check_real(op, input);
+  check(input.dim() >= 2, op, "expected input [N,...,C], got {}", input.shape());
   const Dims channels{input.shape().back()};
-  check_like(kOp, "weight", weight, input, channels);
-  check_like(kOp, "bias", bias, input, channels);
-  check_like(kOp, "running_mean", running_mean, input, channels);
-  check_like(kOp, "running_var", running_var, input, channels);
-  check(o.training || (running_mean.defined() && running_var.defined()), kOp,
+  check_like(op, "weight", weight, input, channels);
+  check_like(op, "bias", bias, input, channels);
+  check_like(op, "running_mean", running_mean, input, channels);
+  check_like(op, "running_var", running_var, input, channels);
+  check_like(op, "residual", epilogue.residual, input, input.shape());
+  check(o.training || (running_mean.defined() && running_var.defined()), op,
         "expected running statistics, got none: they are what is used when not training");
   if (input.numel() == 0) {
-    const Tensor scaled = weight.defined() ? input * weight : input;
-    return bias.defined() ? scaled + bias : scaled;
+    Tensor y = weight.defined() ? input * weight : input;
+    if (bias.defined()) y = y + bias;
+    if (epilogue.residual.defined()) y = y + epilogue.residual;
+    return epilogue.relu ? relu(y) : y;
   }
 
   const Tensor x = contiguous(input);
@@ -124,11 +141,11 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
     Tensor var = running_var;
     if (o.training) {
       const std::int64_t m = x.numel() / channels[0];
-      check(m > 1, kOp, "expected more than one value per channel when training, got input {}",
+      check(m > 1, op, "expected more than one value per channel when training, got input {}",
             x.shape());
       statistics.mean = empty(channels, x.options());
       var = empty(channels, x.options());
-      kernel(&Kernels::batch_norm_statistics, x.device(), kOp)(x, statistics.mean, var);
+      kernel(&Kernels::batch_norm_statistics, x.device(), op)(x, statistics.mean, var);
       move_towards(running_mean, statistics.mean, o.momentum);
       move_towards(running_var, var * (static_cast<double>(m) / static_cast<double>(m - 1)),
                    o.momentum);
@@ -137,8 +154,23 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
     }
     statistics.rstd = rsqrt(var + o.eps);
   }
-  return normalize_channels(x, statistics, contiguous_or_undefined(weight),
-                            contiguous_or_undefined(bias), o);
+  return normalize_channels(op, x, statistics, contiguous_or_undefined(weight),
+                            contiguous_or_undefined(bias), o,
+                            {epilogue.relu, contiguous_or_undefined(epilogue.residual)});
+}
+
+}  // namespace
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                  const Tensor& weight, const Tensor& bias, const BatchNormOptions& options) {
+  return batch_norm("batch_norm", x, running_mean, running_var, weight, bias, options, {});
+}
+
+Tensor batch_norm_relu(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                       const Tensor& weight, const Tensor& bias, const BatchNormOptions& options,
+                       const Tensor& residual) {
+  return batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, options,
+                    {true, residual});
 }
 
 namespace {

@@ -29,8 +29,15 @@ Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& run
                   const Tensor& weight = {}, const Tensor& bias = {},
                   const BatchNormOptions& options = {});
 
-/// The same over the last dimensions, of sizes `normalized_shape`, for each index of the others;
-/// `weight` and `bias` have that shape and may be undefined.
+/// max(batch_norm(x, ...) + residual, 0) with fewer passes over memory; `residual`, of x's shape,
+/// may be undefined (0). The numbers are those of relu(batch_norm(x, ...) + residual), bit by bit,
+/// and so are the gradients; that of relu is 0 where its result is 0.
+Tensor batch_norm_relu(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
+                       const Tensor& weight = {}, const Tensor& bias = {},
+                       const BatchNormOptions& options = {}, const Tensor& residual = {});
+
+/// Layer normalisation: as batch_norm, but over the last dimensions, of sizes `normalized_shape`,
+/// for each index of the others; `weight` and `bias` have that shape and may be undefined.
 Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight = {},
                   const Tensor& bias = {}, double eps = 1e-5);
 

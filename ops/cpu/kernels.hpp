@@ -50,11 +50,9 @@ void avg_pool2d_backward(const Tensor& gradient, const functors::PoolWindows& ro
 
 // norm.cpp
 void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var);
-void batch_norm(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
-                const Tensor& bias, const Tensor& out);
-void batch_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& mean,
-                         const Tensor& rstd, const Tensor& weight, const Tensor& dx,
-                         const Tensor& dweight, const Tensor& dbias);
+void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& out);
+void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor& gradient,
+                         const BatchNormGradients& out);
 void layer_norm(const Tensor& x, double eps, const Tensor& out, const Tensor& mean,
                 const Tensor& rstd);
 void layer_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& mean,

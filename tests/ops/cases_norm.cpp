@@ -82,6 +82,34 @@ OpCases cases() {
                          return sin((x[0] - m) / sqrt(m + 0.5 + 1e-5) * x[1] + x[2]);
                        }});
   }
+  for (const Dims& shape : {Dims{2, 3, 4, 5}, {7, 3}, {3, 1}, {1, 2, 3, 4}, {130, 3}, {0, 3}}) {
+    const Dims c{shape.back()};
+    for (const bool training : {true, false}) {
+      const auto f = [training](const Tensors& x) {
+        const Tensor running = as(ones({x[1].numel()}), x[0].dtype()) * 0.5;
+        return sin(batch_norm_relu(x[0], running, running, x[1], x[2],
+                                   {.training = training, .momentum = 0},
+                                   x.size() > 3 ? x[3] : Tensor()));
+      };
+      const auto reference = [training](const Tensors& x) {
+        const Tensor s = training ? naive_standardize(x[0], all_but_last(x[0].shape()), 1e-5)
+                                  : (x[0] - 0.5) / sqrt(full({}, 0.5 + 1e-5, x[0].options()));
+        const Tensor z = s * x[1] + x[2];
+        return sin(relu(x.size() > 3 ? z + x[3] : z));
+      };
+      const char* mode = training ? "training" : "not training";
+      all.push_back({.name = fmt::format("batch_norm_relu, {} {}", mode, shape),
+                     .inputs = {real(shape), real(c), real(c)},
+                     .f = f,
+                     .reference = reference,
+                     .kinks = true});
+      all.push_back({.name = fmt::format("batch_norm_relu with a residual, {} {}", mode, shape),
+                     .inputs = {real(shape), real(c), real(c), real(shape)},
+                     .f = f,
+                     .reference = reference,
+                     .kinks = true});
+    }
+  }
   const std::pair<Dims, Dims> layers[] = {
       {{4, 6}, {6}}, {{2, 3, 4}, {4}},       {{2, 3, 4}, {3, 4}},
       {{5}, {5}},    {{2, 3, 4}, {2, 3, 4}}, {{3, 40}, {40}},
@@ -172,6 +200,84 @@ TEST_CASE("batch_norm: fused and recorded backward pass agree", "[unit]") {
   }
 }
 
+TEST_CASE("batch_norm_relu: the numbers of the plain composition, bit by bit", "[unit]") {
+  Generator generator(11);
+  const auto same_bits = [](const Tensor& a, const Tensor& b) {
+    return a.shape() == b.shape() &&
+           std::memcmp(a.raw_data(), b.raw_data(), a.storage()->bytes()) == 0;
+  };
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    for (const Dims& shape : {Dims{6, 3, 2, 5}, {700, 16}, {70, 64}, {9, 2100}, {65, 1}}) {
+      for (const bool training : {true, false}) {
+        for (const bool with_residual : {false, true}) {
+          const TensorOptions options{.dtype = dtype};
+          const Dims c{shape.back()};
+          const Tensor x = (randn(shape, options, generator) * 3 + 2).detach().requires_grad_();
+          const Tensor w = randn(c, options, generator).requires_grad_();
+          const Tensor b = randn(c, options, generator).requires_grad_();
+          const Tensor r = randn(shape, options, generator).requires_grad_();
+          const Tensor v = randn(shape, options, generator);
+          const BatchNormOptions o{.training = training};
+          const auto run = [&](bool fused, bool create_graph) {
+            const Tensor mean = full(c, 1, options), var = full(c, 2, options);
+            Tensor y;
+            if (fused) {
+              y = batch_norm_relu(x, mean, var, w, b, o, with_residual ? r : Tensor());
+            } else {
+              const Tensor z = batch_norm(x, mean, var, w, b, o);
+              y = relu(with_residual ? z + r : z);
+            }
+            Tensors all =
+                grad({y}, {x, w, b, r}, {v}, {.create_graph = create_graph}, /*allow_unused=*/true);
+            if (!with_residual) {
+              CHECK_FALSE(all[3].defined());
+              all[3] = v;
+            }
+            all.insert(all.end(), {y.detach(), mean, var});
+            return all;
+          };
+          for (const bool create_graph : {false, true}) {
+            const Tensors fused = run(true, create_graph), plain = run(false, create_graph);
+            for (std::size_t k = 0; k < fused.size(); ++k) {
+              INFO(fmt::format("{} {}, training {}, residual {}, create_graph {}, tensor {}", dtype,
+                               shape, training, with_residual, create_graph, k));
+              CHECK(same_bits(contiguous(fused[k].detach()), contiguous(plain[k].detach())));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("batch_norm: f32 statistics are right to a few units in the last place", "[unit]") {
+  Generator generator(12);
+  struct Data {
+    double mean, deviation;
+    bool outlier;      ///< the first row is far from all others
+    double tolerance;  ///< of the variance, relative
+  };
+  for (const Data& data :
+       {Data{0, 1, false, 3e-7}, Data{-3, 1e-3, false, 3e-7}, Data{1e4, 0.1, false, 3e-7},
+        Data{1e6, 2, true, 2e-6}, Data{1e-6, 1e-8, false, 3e-7}, Data{0, 1e8, false, 3e-7}}) {
+    for (const Dims& shape : {Dims{20011, 1}, {9001, 3}, {5003, 16}, {700, 64}, {67, 2100}}) {
+      const Dims c{shape.back()};
+      Tensor x = to(randn(shape, kF64, generator) * data.deviation + data.mean, DType::f32);
+      if (data.outlier) {
+        for (std::int64_t i = 0; i < c[0]; ++i) x.data<float>()[i] *= 3;
+      }
+      const Tensor mean_f32 = zeros(c), var_f32 = zeros(c);
+      batch_norm(x, mean_f32, var_f32, {}, {}, {.momentum = 1});
+      const Tensor exact = to(x, DType::f64), centre = mean(exact, {0});
+      const Tensor variance = var(exact, {0});
+      const Tensor mean_error = abs(to(mean_f32, DType::f64) - centre);
+      const Tensor rounding = abs(centre) * 6e-8;  // of the mean to f32
+      CHECK(amax((mean_error - rounding) / sqrt(variance), {0}).item() <= 1e-7);
+      CHECK(amax(abs(to(var_f32, DType::f64) - variance) / variance, {0}).item() <= data.tolerance);
+    }
+  }
+}
+
 TEST_CASE("batch_norm: a mean far from zero costs no accuracy", "[unit]") {
   Generator generator(8);
   const std::int64_t rows = 5000;
@@ -204,7 +310,8 @@ TEST_CASE("norm: the same bits for one thread and for two", "[unit]") {
     omp_set_num_threads(threads);
     const Tensor leaf = x.detach().requires_grad_();
     const Tensor w = full({x.size(-1)}, 1.5, x.options()).requires_grad_();
-    const Tensor y = batch_norm(leaf, {}, {}, w);
+    const Tensor u = batch_norm_relu(leaf, {}, {}, w);
+    const Tensor y = batch_norm_relu(batch_norm(u, {}, {}), {}, {}, w, {}, {}, leaf);
     const Tensor z = layer_norm(y, {x.size(-1)});
     sum(z * square(leaf)).backward();
     omp_set_num_threads(before);
@@ -253,6 +360,11 @@ TEST_CASE("norm: errors say what is wrong", "[unit]") {
   CHECK_THROWS_WITH(batch_norm(to(x, DType::i64), {}, {}), ContainsSubstring("expected dtype f32"));
   CHECK_THROWS_WITH(batch_norm(x, zeros({2}).requires_grad_(), v),
                     ContainsSubstring("running statistics without history"));
+  CHECK_THROWS_WITH(batch_norm_relu(one, m, v),
+                    ContainsSubstring("[batch_norm_relu] expected more"));
+  CHECK_THROWS_WITH(
+      batch_norm_relu(x, m, v, {}, {}, {}, one),
+      ContainsSubstring("expected residual f32 [4, 2] (input is [4, 2]), got f32 [1, 2]"));
   CHECK_THROWS_WITH(layer_norm(x, {4}), ContainsSubstring("whose last sizes are [4]"));
   CHECK_THROWS_WITH(layer_norm(x, {}), ContainsSubstring("expected an input"));
   CHECK_THROWS_WITH(layer_norm(x, {2}, zeros({3})), ContainsSubstring("expected weight f32 [2]"));
