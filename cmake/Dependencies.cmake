@@ -87,6 +87,30 @@ find_package(ZLIB QUIET)
 set(path "${ZLIB_LIBRARY_RELEASE}")
 invar_dependency(zlib 1.2 "${ZLIB_FOUND}" "${ZLIB_VERSION_STRING}" "${path}" "${apt} zlib1g-dev")
 
+if(INVAR_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  find_package(CUDAToolkit QUIET)
+  if(INVAR_CUDA STREQUAL "AUTO" AND NOT (CMAKE_CUDA_COMPILER AND CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.4))
+    set(INVAR_CUDA OFF)
+    set(INVAR_CUDA_NOTE "off (no CUDA toolkit >= 12.4 with nvcc on the PATH)")
+  else()
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(CUDAToolkit_FOUND FALSE)
+    endif()
+    invar_dependency(CUDA 12.4 "${CUDAToolkit_FOUND}" "${CUDAToolkit_VERSION}"
+                     "${CUDAToolkit_NVCC_EXECUTABLE}"
+                     "install NVIDIA's CUDA toolkit and put its nvcc on the PATH   (or configure with -DINVAR_CUDA=OFF)")
+    set(INVAR_CUDA ON)
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 90)
+    endif()
+    set(INVAR_CUDA_NOTE "on, for compute capability ${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
+else()
+  set(INVAR_CUDA_NOTE "off")
+endif()
+
 if(INVAR_BUILD_EXAMPLES)
   invar_find_config(CLI11 2.1 "")
   invar_dependency(CLI11 2.1 "${CLI11_FOUND}" "${CLI11_VERSION}" "${CLI11_DIR}"
@@ -137,4 +161,14 @@ if(INVAR_PRIVATE_ONEDNN)
   file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_LIBDIR}/invar")
   file(CREATE_LINK "${INVAR_DEPS_DIR}/onednn"
        "${PROJECT_BINARY_DIR}/${CMAKE_INSTALL_LIBDIR}/invar/onednn" SYMBOLIC)
+endif()
+
+if(INVAR_CUDA)
+  enable_language(CUDA)
+  # Named as a system folder, /usr/include would come before the standard library's headers.
+  list(APPEND CMAKE_CUDA_IMPLICIT_INCLUDE_DIRECTORIES ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION) # CMake 3.25 does not know how to ask nvcc for C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
 endif()

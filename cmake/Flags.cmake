@@ -14,22 +14,35 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
                       "(${CMAKE_CXX_COMPILER}). Install g++-12 and configure with CXX=g++-12.")
 endif()
 
-add_compile_options(-Wall -Wextra)
+# nvcc hands these on to the host's compiler.
+function(invar_compile_options)
+  foreach(option IN LISTS ARGN)
+    add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:${option}>"
+                        "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${option}>")
+  endforeach()
+endfunction()
+
+invar_compile_options(-Wall -Wextra)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 warns about "text" + std::string(...) inside its own <string> (GCC bug 105651).
-  add_compile_options(-Wno-restrict)
+  invar_compile_options(-Wno-restrict)
 endif()
 # Only for compilers that we test with: a user's newer one may warn about what nobody saw yet.
 if(INVAR_WERROR
    AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU"
    AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15)
-  add_compile_options(-Werror)
+  invar_compile_options(-Werror)
 endif()
 
 # No contraction of a * b + c: own kernels give the same bits whatever the compiler fuses.
-add_compile_options(-ffp-contract=off)
+invar_compile_options(-ffp-contract=off)
+# nvcc: a functor that is made for unsigned types as well compares them with 0 (186), and fmt's check
+# of format strings at compile time is beyond it (FMT_...).
+add_compile_options(
+  "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--expt-relaxed-constexpr;--diag-suppress=186>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-DFMT_CONSTEVAL=;-DFMT_USE_CONSTEVAL=0;-DFMT_USE_CONSTEXPR=1>")
 if(INVAR_ARCH AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  add_compile_options(-march=${INVAR_ARCH})
+  invar_compile_options(-march=${INVAR_ARCH})
 endif()
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
@@ -37,7 +50,7 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O3 -DNDEBUG")
 set(CMAKE_CXX_FLAGS_DEBUG "-Og -g1 -D_GLIBCXX_ASSERTIONS")
 if(INVAR_SANITIZE)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_compile_options(${sanitizers})
+  invar_compile_options(${sanitizers})
   add_link_options(${sanitizers})
 endif()
 
@@ -57,4 +70,5 @@ mark_as_advanced(INVAR_CCACHE)
 if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
                                   "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${INVAR_CCACHE}")
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()

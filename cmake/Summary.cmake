@@ -21,6 +21,7 @@ message(
     "  compiler   ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} (${CMAKE_CXX_COMPILER})\n"
     "  flags      ${CMAKE_BUILD_TYPE}: ${flags} -march=${INVAR_ARCH}\n"
     "  ccache     ${ccache}\n"
+    "  CUDA       ${INVAR_CUDA_NOTE}\n"
     "  programs   ${programs}\n"
     "  tests      ${INVAR_TESTS_NOTE}\n"
     "  bench      ${INVAR_BENCH_NOTE}\n"

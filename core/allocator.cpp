@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstdlib>
 #include <invar/core/allocator.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/core/error.hpp>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -150,8 +151,7 @@ void CachingAllocator::empty_cache_locked() noexcept {
 CachingAllocator& allocator(Device device) {
   // Never destroyed: tensors in static variables may outlive every other static object.
   static auto* const cpu = new CachingAllocator({allocate_cpu, release_cpu});
-  check(device == kCpu, "allocator", "expected device cpu, got {}: this build has no CUDA", device);
-  return *cpu;
+  return device == kCpu ? *cpu : cuda::allocator(device.index);
 }
 
 }  // namespace invar

@@ -1,5 +1,7 @@
+#include <cstring>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/engine_ops.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -93,9 +95,13 @@ void Tensor::register_post_accumulate_grad_hook(
   impl().autograd->sink->add_post_hook(std::move(hook));
 }
 
-void Tensor::check_item() const {
+void Tensor::read_item(void* to) const {
   check(numel() == 1, "item", "expected a tensor of one element, got shape {}", shape());
-  check(device() == kCpu, "item", "expected a tensor on the cpu, got {}", device());
+  if (device() == kCpu) {
+    std::memcpy(to, raw_data(), size_of(dtype()));
+  } else {
+    cuda::copy_bytes(to, kCpu, raw_data(), device(), size_of(dtype()));
+  }
 }
 
 Tensor empty(const Dims& shape, TensorOptions options) {

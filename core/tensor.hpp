@@ -108,8 +108,11 @@ class Tensor {
   /// The value of a one-element tensor; Error if there are more or none.
   template <class T = double>
   T item() const {
-    check_item();
-    return visit(dtype(), [this]<class From>() { return static_cast<T>(*data<From>()); });
+    return visit(dtype(), [this]<class From>() {
+      From value;
+      read_item(&value);
+      return static_cast<T>(value);
+    });
   }
 
   // --- gradients
@@ -152,7 +155,8 @@ class Tensor {
 
  private:
   [[noreturn]] static void throw_undefined();
-  void check_item() const;
+  /// Copies the one element to `to`, waiting for a GPU that still computes it.
+  void read_item(void* to) const;
 
   IntrusivePtr<TensorImpl> impl_;
 };

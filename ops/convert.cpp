@@ -1,4 +1,5 @@
 #include <invar/core/autograd/record.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/kernels.hpp>
 
@@ -23,7 +24,12 @@ Tensor to(const Tensor& x, DType dtype) {
 
 Tensor to(const Tensor& x, Device device) {
   if (x.device() == device) return x;
-  fail("to", "expected device cpu, got {}: this build has no CUDA", device);
+  const Tensor dense = contiguous(x.detach());
+  Tensor out = empty(x.shape(), {.dtype = x.dtype(), .device = device});
+  cuda::copy_bytes(out.raw_data(), device, dense.raw_data(), x.device(),
+                   static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
+  return record("to", {x}, out,
+                [from = x.device()](const Tensor& g) -> Tensors { return {to(g, from)}; });
 }
 
 Tensor clone(const Tensor& x) {

@@ -7,7 +7,7 @@ namespace invar {
 /// x itself if it has the dtype already. Real to integer truncates; to boolean is x != 0. The
 /// gradient is converted back; between integers there is none.
 Tensor to(const Tensor& x, DType dtype);
-/// x itself if it is there already.
+/// x itself if it is there already, else a dense copy. The gradient goes back the same way.
 Tensor to(const Tensor& x, Device device);
 /// A dense copy.
 Tensor clone(const Tensor& x);

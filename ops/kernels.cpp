@@ -1,12 +1,12 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cuda/table.hpp>
 #include <invar/ops/kernels.hpp>
 
 namespace invar {
 
 const Kernels& kernels(Device device) {
-  static constexpr Kernels kNone{};
-  return device.type == DeviceType::cpu ? cpu::table() : kNone;
+  return device.type == DeviceType::cpu ? cpu::table() : cuda::table();
 }
 
 void fail_no_kernel(std::string_view op, Device device) {

@@ -1,0 +1,19 @@
+#pragma once
+// Included by files that are compiled with CUDA only.
+#include <cuda_runtime_api.h>
+
+#include <invar/core/error.hpp>
+#include <string_view>
+
+namespace invar::cuda {
+
+/// Throws InternalError naming `op` unless a call of the runtime succeeded. What users can cause
+/// (no GPU, no memory) is caught before.
+inline void check_cuda(cudaError_t result, std::string_view op) {
+  if (result == cudaSuccess) [[likely]]
+    return;
+  throw InternalError(fmt::format("[{}] internal error: CUDA: {} ({}): please report this", op,
+                                  cudaGetErrorString(result), cudaGetErrorName(result)));
+}
+
+}  // namespace invar::cuda

@@ -1,0 +1,10 @@
+#include <invar/ops/cuda/table.hpp>
+
+namespace invar::cuda {
+
+const Kernels& table() {
+  static constexpr Kernels kNone{};
+  return kNone;
+}
+
+}  // namespace invar::cuda

@@ -1,0 +1,116 @@
+#include <invar/core/philox.hpp>
+#include <invar/ops/cuda/elementwise.cuh>
+#include <invar/ops/cuda/kernels.hpp>
+#include <invar/ops/functors/convert.hpp>
+
+namespace invar::cuda {
+namespace {
+
+template <class Out>
+struct Convert {
+  template <class In>
+  INVAR_HD Out operator()(In x) const {
+    return functors::convert<Out>(x);
+  }
+};
+
+template <class T>
+struct Constant {
+  T value;
+  INVAR_HD T operator()() const { return value; }
+};
+
+/// out[i] = f(i), out dense.
+template <class T, class F>
+__global__ void enumerate_kernel(F f, T* out, std::int64_t n) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t i = blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x; i < n;
+       i += step) {
+    out[i] = functors::convert<T>(f(i));
+  }
+}
+
+template <class T, class F>
+void enumerate(const Tensor& out, const F& f) {
+  if (out.numel() == 0) return;
+  use_device_of(out, "fill");
+  enumerate_kernel<<<blocks_for(out.numel()), kThreads>>>(f, out.data<T>(), out.numel());
+  check_cuda(cudaGetLastError(), "fill");
+}
+
+struct Range {
+  double start, step;
+  INVAR_HD double operator()(std::int64_t i) const { return start + static_cast<double>(i) * step; }
+};
+
+struct Integers {
+  std::uint64_t seed, offset;
+  std::int64_t low, high;
+  INVAR_HD std::int64_t operator()(std::int64_t i) const {
+    return random_integer(seed, offset, static_cast<std::uint64_t>(i), low, high);
+  }
+};
+
+struct Bernoulli {
+  std::uint64_t seed, offset;
+  double p;
+  INVAR_HD float operator()(std::int64_t i) const {
+    return random_bernoulli(seed, offset, static_cast<std::uint64_t>(i), p) ? 1.0f : 0.0f;
+  }
+};
+
+template <class T>
+struct Normal {
+  std::uint64_t seed, offset;
+  INVAR_HD T operator()(std::int64_t i) const {
+    return random_normal<T>(seed, offset, static_cast<std::uint64_t>(i));
+  }
+};
+
+template <class T>
+struct Uniform {
+  std::uint64_t seed, offset;
+  INVAR_HD T operator()(std::int64_t i) const {
+    return random_uniform<T>(seed, offset, static_cast<std::uint64_t>(i));
+  }
+};
+
+}  // namespace
+
+void copy(const Tensor& x, const Tensor& out) {
+  visit(out.dtype(), [&]<class Out>() {
+    visit(x.dtype(), [&]<class In>() { elementwise<Out, In>(out, Convert<Out>{}, x); });
+  });
+}
+
+void fill(double value, const Tensor& out) {
+  visit(out.dtype(),
+        [&]<class T>() { elementwise<T>(out, Constant<T>{functors::convert<T>(value)}); });
+}
+
+void arange(double start, double step, const Tensor& out) {
+  visit_number(out.dtype(), "arange", [&]<class T>() { enumerate<T>(out, Range{start, step}); });
+}
+
+void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
+            const Tensor& out) {
+  if (op == RandomOp::integer) {
+    const Integers integers{seed, offset, static_cast<std::int64_t>(params[0]),
+                            static_cast<std::int64_t>(params[1])};
+    return visit_number(out.dtype(), "randint", [&]<class T>() { enumerate<T>(out, integers); });
+  }
+  if (op == RandomOp::bernoulli) {
+    return visit(out.dtype(), [&]<class T>() {
+      enumerate<T>(out, Bernoulli{seed, offset, params[0]});
+    });
+  }
+  visit_real(out.dtype(), op == RandomOp::normal ? "randn" : "rand", [&]<class T>() {
+    if (op == RandomOp::normal) {
+      enumerate<T>(out, Normal<T>{seed, offset});
+    } else {
+      enumerate<T>(out, Uniform<T>{seed, offset});
+    }
+  });
+}
+
+}  // namespace invar::cuda
