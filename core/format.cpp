@@ -1,4 +1,5 @@
 // How a tensor prints: nested brackets, long dimensions shortened to their ends.
+#include <algorithm>
 #include <cmath>
 #include <invar/core/autograd/node.hpp>
 #include <invar/core/tensor.hpp>

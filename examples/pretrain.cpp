@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/progress.hpp>

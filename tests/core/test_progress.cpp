@@ -1,4 +1,5 @@
 // Progress: with a clock and a terminal of our own, what is written and when.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>

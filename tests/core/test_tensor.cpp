@@ -1,8 +1,10 @@
 // Tensors: views, promotion, conversion, factories, printing, memory.
+#include <algorithm>
 #include <bit>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <invar/core/allocator.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <cmath>
 #include <cstdlib>
 #include <invar/data/image.hpp>
 #include <random>

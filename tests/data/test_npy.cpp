@@ -1,6 +1,7 @@
 // NumPy files: the same bytes as NumPy in both directions, and errors for everything else.
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cstdio>

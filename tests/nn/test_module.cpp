@@ -1,5 +1,6 @@
 // Modules: names and order, copies, modes, conversion, state dicts and what is said about bad ones,
 // initialisation, averages.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>

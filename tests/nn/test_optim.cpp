@@ -1,6 +1,7 @@
 // Optimisers against their formulas written out, schedules, clipping, accumulation, state.
 #include <omp.h>
 
+#include <algorithm>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>

@@ -1,4 +1,5 @@
 // Elementwise operations: every one, in several shapes, against the C++ library.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <invar/ops/convert.hpp>

@@ -1,6 +1,7 @@
 // Indexing, joining, padding: against loops over coordinates.
 #include <omp.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>

@@ -1,4 +1,5 @@
 // Factorisations, solves, triangles and diagonals.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>

@@ -1,4 +1,5 @@
 // VICReg against sums written out by hand, its gradients, its symmetries and what it refuses.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
