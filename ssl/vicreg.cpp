@@ -1,3 +1,4 @@
+#include <cmath>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/loss.hpp>
@@ -13,11 +14,23 @@ Tensor variance_hinge(const Tensor& z, double gamma, double eps) {
   return mean(relu(gamma - deviation));
 }
 
+// C = x^T x and the n x n matrix x x^T have the same sum of squares (that of x's singular values to
+// the fourth power), and the diagonal of C is the variances. For n << d, as with wide expanders,
+// the small matrix costs n/d of the work and no pass over a d x d matrix. The difference is
+// harmless there: C has rank n - 1, so that with equal variances the diagonal's share of the sum is
+// at most (n - 1)/d. Else it could be nearly all of it, and the off-diagonal squares are summed
+// themselves.
 Tensor off_diagonal_covariance(const Tensor& z) {
-  const Tensor x = z - mean(z, {0}, /*keepdim=*/true);
-  const Tensor covariance = matmul(transpose(x), x) / static_cast<double>(z.size(0) - 1);
-  const Tensor off_diagonal = 1 - eye(z.size(1), -1, z.options());
-  return sum(square(covariance * off_diagonal)) / static_cast<double>(z.size(1));
+  const std::int64_t n = z.size(0), d = z.size(1);
+  const double scale = 1 / std::sqrt(static_cast<double>(n - 1));
+  const Tensor x = (z - mean(z, {0}, /*keepdim=*/true)) * scale;
+  Tensor total;
+  if (2 * n <= d) {
+    total = sum(square(matmul(x, transpose(x)))) - sum(square(sum(square(x), {0})));
+  } else {
+    total = sum(square(matmul(transpose(x), x) * (1 - eye(d, -1, z.options()))));
+  }
+  return total / static_cast<double>(d);
 }
 
 ObjectiveOutput Vicreg::operator()(const Tensors& embeddings) const {

@@ -74,6 +74,10 @@ TEST_CASE("VICReg is the sum of its published terms", "[unit][smoke]") {
     CHECK_THAT(loss_of(ssl::Vicreg(options), {z, other}),
                WithinRel(by_hand(z, other, options), 1e-12));
   }
+  // Many more dimensions than samples: the covariance term comes from the small matrix.
+  const Tensor wide = randn({3, 8}, kDouble), wide_other = wide + randn({3, 8}, kDouble);
+  CHECK_THAT(loss_of(ssl::Vicreg({}), {wide, wide_other}),
+             WithinRel(by_hand(wide, wide_other, {}), 1e-12));
   const ssl::Vicreg::Options odd{
       .invariance = 3, .variance = 0.5, .covariance = 7, .gamma = 2, .eps = 1e-2};
   CHECK_THAT(loss_of(ssl::Vicreg(odd), {z, other}), WithinRel(by_hand(z, other, odd), 1e-12));
@@ -128,17 +132,37 @@ TEST_CASE("VICReg's attainable floor for n <= d", "[unit]") {
   }
 }
 
+TEST_CASE("VICReg's covariance term in f32", "[unit]") {
+  manual_seed(6);
+  for (const Dims& shape : {Dims{64, 64}, {64, 128}, {32, 512}}) {
+    // Spread over scales, and far from zero mean.
+    const Tensor spread = exp(randn({shape.back()}, kDouble));
+    const Tensor z = to(randn(shape, kDouble) * spread + 10, DType::f32);
+    const Tensor leaf = z.detach().requires_grad_();
+    const Tensor exact_leaf = to(z, DType::f64).detach().requires_grad_();
+    const Tensor c = ssl::off_diagonal_covariance(leaf);
+    const Tensor exact = ssl::off_diagonal_covariance(exact_leaf);
+    c.backward();
+    exact.backward();
+    CHECK_THAT(c.item(), WithinRel(exact.item(), 1e-5));
+    const Tensor error = to(leaf.grad(), DType::f64) - exact_leaf.grad();
+    CHECK(sum(square(error)).item() <= 1e-10 * sum(square(exact_leaf.grad())).item());
+  }
+}
+
 TEST_CASE("VICReg's gradients", "[gradcheck]") {
   manual_seed(5);
   const ssl::Vicreg objective({});
   const auto f = [&](const Tensors& views) { return Tensors{objective(views).loss}; };
-  const Tensors inputs{randn({6, 4}, kDouble) * 0.5, randn({6, 4}, kDouble) * 0.5};
-  const auto first = gradcheck(f, inputs);
-  INFO(first.message);
-  CHECK(first.ok);
-  const auto second = gradgradcheck(f, inputs);
-  INFO(second.message);
-  CHECK(second.ok);
+  for (const Dims& shape : {Dims{6, 4}, {3, 6}}) {
+    const Tensors inputs{randn(shape, kDouble) * 0.5, randn(shape, kDouble) * 0.5};
+    const auto first = gradcheck(f, inputs);
+    INFO(first.message);
+    CHECK(first.ok);
+    const auto second = gradgradcheck(f, inputs);
+    INFO(second.message);
+    CHECK(second.ok);
+  }
 }
 
 TEST_CASE("VICReg refuses what it cannot measure", "[unit]") {
