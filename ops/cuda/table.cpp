@@ -4,16 +4,18 @@
 namespace invar::cuda {
 
 const Kernels& table() {
-  static constexpr Kernels kTable{
-      .unary = unary,
-      .binary = binary,
-      .compare = compare,
-      .where = where,
-      .copy = copy,
-      .fill = fill,
-      .arange = arange,
-      .random = random,
-  };
+  static constexpr Kernels kTable = [] {
+    Kernels t{};  // slots without a kernel stay empty
+    t.unary = unary;
+    t.binary = binary;
+    t.compare = compare;
+    t.where = where;
+    t.copy = copy;
+    t.fill = fill;
+    t.arange = arange;
+    t.random = random;
+    return t;
+  }();
   return kTable;
 }
 
