@@ -165,11 +165,13 @@ class Programs(unittest.TestCase):
         done = self.run_program("pretrain", self.config_path, "--out", run, "--profile", trace)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assert_same_run(run)
-        for name in ("conv2d", "networks.encoder.layer1.0.conv1", "GFLOP/s"):
+        # The table has the slowest modules only: which leaves are among them is a matter of timing.
+        for name in ("conv2d", "networks.encoder", "GFLOP/s"):
             self.assertIn(name, done.stdout + done.stderr)
         events = json.loads(trace.read_text())["traceEvents"]
-        self.assertEqual(sum(event["name"] == "networks.encoder.conv1" for event in events),
-                         5 * 2)  # five steps of two views
+        for name in ("networks.encoder.conv1", "networks.encoder.layer1.0.conv1"):
+            self.assertEqual(sum(event["name"] == name for event in events),
+                             5 * 2)  # five steps of two views
 
     def test_a_killed_run_resumes_bit_for_bit(self) -> None:
         rng = random.Random(1)
