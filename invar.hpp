@@ -1,5 +1,6 @@
 #pragma once
 // Everything at once, for programs that are not worried about compile time.
+#include <invar/autodiff/functional.hpp>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/autograd/engine.hpp>

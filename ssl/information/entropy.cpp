@@ -1,0 +1,115 @@
+#include <cmath>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
+#include <invar/ops/linalg.hpp>
+#include <invar/ops/matmul.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
+#include <invar/ssl/information/entropy.hpp>
+#include <numbers>
+
+namespace invar::ssl {
+namespace {
+
+const double kLog2PiE = std::log(2 * std::numbers::pi * std::numbers::e);
+
+void check_samples(const char* op, const Tensor& z, std::int64_t least) {
+  check(is_floating(z.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
+        z.dtype());
+  check(z.dim() >= 2 && z.size(-2) >= least && z.size(-1) >= 1, op,
+        "expected samples [.., n, d] with n >= {} and d >= 1, got {}", least, z.shape());
+}
+
+/// x with x^T x = covariance(z).
+Tensor centred(const Tensor& z) {
+  return (z - mean(z, {-2}, /*keepdim=*/true)) / std::sqrt(static_cast<double>(z.size(-2) - 1));
+}
+
+double constant_of(PairwiseBound bound) { return bound == PairwiseBound::upper ? 2 : 8; }
+
+}  // namespace
+
+Tensor covariance(const Tensor& z) {
+  check_samples("covariance", z, 2);
+  const Tensor x = centred(z);
+  return matmul(transpose(x), x);
+}
+
+Tensor gaussian_entropy(const Tensor& sigma) {
+  return logdet(sigma) * 0.5 + static_cast<double>(sigma.size(-1)) * kLog2PiE / 2;
+}
+
+Tensor logdet_entropy(const Tensor& z, const LogDetOptions& options) {
+  check_samples("logdet_entropy", z, 2);
+  const std::int64_t n = z.size(-2), d = z.size(-1), size = std::min(n, d);
+  check(options.beta > 0 || (options.beta == 0 && n > d), "logdet_entropy",
+        "expected beta > 0{}, got beta {} for {}", n > d ? " or beta = 0" : "", options.beta,
+        z.shape());
+  const Tensor x = centred(z);
+  const Tensor gram = n < d ? matmul(x, transpose(x)) : matmul(transpose(x), x);
+  const Tensor regularised =
+      to(gram, DType::f64) + eye(size, -1, {DType::f64, z.device()}) * options.beta;
+  double constant = static_cast<double>(d) * kLog2PiE / 2;
+  if (n < d) constant += static_cast<double>(d - n) * std::log(options.beta) / 2;
+  if (options.correct_bias) constant -= wishart_bias(n, d);
+  return to(logdet(regularised) * 0.5 + constant, z.dtype());
+}
+
+double digamma(double x) {
+  check(x > 0, "digamma", "expected x > 0, got {}", x);
+  double y = 0;
+  for (; x < 12; ++x) y -= 1 / x;  // psi(x) = psi(x + 1) - 1/x
+  // log x - 1/(2x) - sum_k B_2k / (2k x^2k), B_2k the Bernoulli numbers; the next term is below
+  // 1e-15 from 12 on.
+  const double r = 1 / (x * x);
+  const double tail =
+      r *
+      (1.0 / 12 -
+       r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * (691.0 / 32760))))));
+  return y + std::log(x) - 0.5 / x - tail;
+}
+
+double wishart_bias(std::int64_t n, std::int64_t d) {
+  check(d >= 1 && n > d, "wishart_bias", "expected n > d >= 1, got n {} and d {}", n, d);
+  double sum = static_cast<double>(d) * std::log(2 / static_cast<double>(n - 1));
+  for (std::int64_t i = 1; i <= d; ++i) sum += digamma(static_cast<double>(n - i) / 2);
+  return sum / 2;
+}
+
+// |z_i - z_j|^2 = |z_i|^2 + |z_j|^2 - 2 z_i . z_j cancels; without the mean it cancels less. What
+// rounding leaves on the diagonal or below 0 is cut off.
+Tensor squared_distances(const Tensor& z) {
+  check_samples("squared_distances", z, 1);
+  const Tensor x = z - mean(z, {-2}, /*keepdim=*/true).detach();
+  const Tensor squares = sum(square(x), {-1}, /*keepdim=*/true);
+  const Tensor distances = squares + transpose(squares) - matmul(x, transpose(x)) * 2;
+  return relu(distances * (1 - eye(z.size(-2), -1, z.options())));
+}
+
+Tensor pairwise_information(const Tensor& z, double s2, PairwiseBound bound) {
+  check(s2 > 0, "pairwise_information", "expected s2 > 0, got {}: see pairwise_s2", s2);
+  const Tensor exponents = squared_distances(z) * (-1 / (constant_of(bound) * s2));
+  return std::log(static_cast<double>(z.size(-2))) - mean(logsumexp(exponents, {-1}), {-1});
+}
+
+Tensor pairwise_entropy(const Tensor& z, double s2, PairwiseBound bound) {
+  return pairwise_information(z, s2, bound) +
+         static_cast<double>(z.size(-1)) * (kLog2PiE + std::log(s2)) / 2;
+}
+
+double pairwise_s2(const Tensor& z, PairwiseBound bound) {
+  check_samples("pairwise_s2", z, 2);
+  check(z.dim() == 2, "pairwise_s2", "expected samples [n, d], got {}", z.shape());
+  NoGrad guard;
+  const std::int64_t n = z.size(0);
+  const Tensor pairs = to(triu(ones({n, n}, {z.dtype(), z.device()}), 1), DType::boolean);
+  const Tensor sorted = sort(masked_select(squared_distances(z), pairs)).values;
+  const double median = select(sorted, 0, (sorted.numel() - 1) / 2).item();
+  check(median > 0, "pairwise_s2", "expected samples that differ, got half of the pairs equal");
+  return median / (constant_of(bound) * std::log(static_cast<double>(n)));
+}
+
+}  // namespace invar::ssl
