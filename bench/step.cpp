@@ -18,7 +18,7 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/machine.hpp>
 #include <invar/ssl/expander.hpp>
-#include <invar/ssl/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -74,7 +74,7 @@ int run(std::vector<std::string> args) {
       arch == "resnet50" ? 50 : 18,
       {.in_channels = channels, .width = arch == "narrow16" ? 16 : 64, .stem = nn::Stem::cifar}, d);
   nn::SGD optimizer(networks, {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-6});
-  const ssl::Vicreg objective({});
+  ssl::Vicreg objective({});
   const Tensor x = randn({batch, size, size, channels}), y = randn({batch, size, size, channels});
   const std::size_t built = allocator().stats().in_use;
   const double built_mb = process_mb("VmRSS");

@@ -1,40 +1,94 @@
-#include <functional>
 #include <invar/ssl/objective.hpp>
-#include <invar/ssl/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 #include <map>
 
 namespace invar::ssl {
+namespace {
 
-void check_embeddings(const char* objective, const Tensors& embeddings) {
-  check(embeddings.size() >= 2, objective, "expected embeddings of at least 2 views, got {}",
+/// Of objectives without parameters and state.
+template <class O>
+std::unique_ptr<Objective> plain(JsonReader& options, std::int64_t) {
+  return std::make_unique<O>(O::read_options(options));
+}
+
+/// Of those that depend on the width of the embeddings.
+template <class O>
+std::unique_ptr<Objective> sized(JsonReader& options, std::int64_t dim) {
+  return std::make_unique<O>(dim, O::read_options(options));
+}
+
+std::map<std::string, ObjectiveMaker>& makers() {
+  static std::map<std::string, ObjectiveMaker> table = {
+      {"vicreg", plain<Vicreg>},
+  };
+  return table;
+}
+
+void check_batch(const std::string& name, Objective::Needs needs, const EmbeddedBatch& batch) {
+  const Tensors& embeddings = batch.embeddings;
+  check(embeddings.size() >= 2, name, "expected embeddings of at least 2 views, got {}",
         embeddings.size());
   const Tensor& first = embeddings[0];
-  check(first.dim() == 2 && first.size(0) >= 2 && first.size(1) >= 1, objective,
+  check(first.dim() == 2 && first.size(0) >= 2 && first.size(1) >= 1, name,
         "expected embeddings [n, d] with n >= 2, got {}: statistics of a batch need two samples",
         first.shape());
-  check(is_floating(first.dtype()), objective, "expected a floating dtype, got {}", first.dtype());
-  for (const Tensor& z : embeddings) {
-    check(z.shape() == first.shape() && z.dtype() == first.dtype(), objective,
-          "expected embeddings of one shape and dtype, got {} {} and {} {}", first.dtype(),
-          first.shape(), z.dtype(), z.shape());
+  check(is_floating(first.dtype()), name, "expected a floating dtype, got {}", first.dtype());
+  const auto check_all = [&](const char* what, const Tensors& tensors) {
+    for (const Tensor& z : tensors) {
+      check(z.shape() == first.shape() && z.dtype() == first.dtype(), name,
+            "expected {} of one shape and dtype, got {} {} and {} {}", what, first.dtype(),
+            first.shape(), z.dtype(), z.shape());
+    }
+  };
+  check_all("embeddings", embeddings);
+  if (needs.targets) {
+    check(batch.targets.size() == embeddings.size(), name,
+          "expected a target for each of {} views, got {}: this objective compares with an "
+          "average of the networks over training",
+          embeddings.size(), batch.targets.size());
+    check_all("embeddings and targets", batch.targets);
+  }
+  if (needs.labels) {
+    const Tensor& labels = batch.labels;
+    check(labels.defined(), name, "expected labels, got none: this objective is supervised");
+    check(labels.dtype() == DType::i64 && labels.shape() == Dims{first.size(0)}, name,
+          "expected labels [{}] of i64, got {} {}", first.size(0), labels.dtype(), labels.shape());
   }
 }
 
-std::unique_ptr<Objective> make_objective(const Json& config) {
-  using Maker = std::function<std::unique_ptr<Objective>(JsonReader&)>;
-  static const std::map<std::string, Maker> kMakers = {
-      {"vicreg", [](JsonReader& r) { return std::make_unique<Vicreg>(Vicreg::read_options(r)); }},
-  };
+}  // namespace
+
+ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
+  check_batch(name_, needs_, batch);
+  const Span span([this] { return ModuleCall{this, typeid(*this)}; });
+  return compute(batch);
+}
+
+double Objective::target_decay(double) const {
+  fail(name_, "expected a decay of the target networks, got none: an objective that needs targets "
+              "overrides target_decay");
+}
+
+void register_objective(const std::string& name, ObjectiveMaker maker) {
+  check(makers().emplace(name, std::move(maker)).second, "register_objective",
+        "expected a new name, got \"{}\": an objective of this name exists", name);
+}
+
+std::vector<std::string> objective_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, maker] : makers()) names.push_back(name);
+  return names;
+}
+
+std::unique_ptr<Objective> make_objective(const Json& config, std::int64_t dim) {
   JsonReader reader(config, "objective");
   const auto name = reader.require<std::string>("name");
-  const auto maker = kMakers.find(name);
-  if (maker == kMakers.end()) {
-    std::vector<std::string> names;
-    for (const auto& [known, unused] : kMakers) names.push_back(known);
+  const auto maker = makers().find(name);
+  if (maker == makers().end()) {
     fail("objective", "unknown objective \"{}\": did you mean \"{}\"?", name,
-         nearest_word(name, names));
+         nearest_word(name, objective_names()));
   }
-  auto objective = maker->second(reader);
+  auto objective = maker->second(reader, dim);
   reader.finish();
   return objective;
 }

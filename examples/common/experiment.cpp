@@ -175,12 +175,13 @@ Experiment::Experiment(const Json& config)
   views = make_views(reader.require<Json>("views"));
   check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
   reader.require<Json>("test_view");
-  objective = ssl::make_objective(reader.require<Json>("objective"));
+  reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
   checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));
   evaluation = read_evaluation(reader.get("evaluation", Json::object()));
   read_encoder(reader.get("encoder", Json::object()));
-  read_expander(reader.get("expander", Json::object()));
+  reader.get("expander", Json::object());
+  make_objective();
   const OptimizerConfig optimizer =
       read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
   // The real number of steps is known once the data is loaded; names and keys are checked here.
@@ -208,6 +209,11 @@ nn::ResNet Experiment::make_encoder(int channels) const {
 
 nn::Sequential Experiment::make_expander(std::int64_t features) const {
   return ssl::make_expander(features, read_expander(section(config_, "expander")));
+}
+
+std::unique_ptr<ssl::Objective> Experiment::make_objective() const {
+  return ssl::make_objective(config_["objective"],
+                             read_expander(section(config_, "expander")).layers.back());
 }
 
 std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& model) const {

@@ -61,13 +61,14 @@ class Experiment {
   DatasetPtr load(Split split) const;
   nn::ResNet make_encoder(int channels) const;
   nn::Sequential make_expander(std::int64_t features) const;
+  /// For embeddings as wide as the expander's last layer.
+  std::unique_ptr<ssl::Objective> make_objective() const;
   std::unique_ptr<nn::Optimizer> make_optimizer(const nn::Module& model) const;
   std::unique_ptr<nn::Schedule> make_schedule(std::int64_t steps_per_epoch) const;
 
   std::uint64_t seed;
   std::vector<Pipeline> views;
   Pipeline test_view;
-  std::unique_ptr<ssl::Objective> objective;
   TrainingOptions training;
   CheckpointOptions checkpoints;
   EvaluationOptions evaluation;

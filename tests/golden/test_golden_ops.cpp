@@ -14,7 +14,7 @@
 #include <invar/ops/pool.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
-#include <invar/ssl/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 #include <limits>
 #include <map>
 

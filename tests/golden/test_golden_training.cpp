@@ -9,7 +9,7 @@
 #include <invar/nn/resnet.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ssl/expander.hpp>
-#include <invar/ssl/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 #include <memory>
 
 #include "golden.hpp"

@@ -29,14 +29,14 @@ class Vicreg : public Objective {
     double eps = 1e-4;  ///< inside the square root
     bool halve_variance = true;
   };
-  explicit Vicreg(const Options& options) : options_(options) {}
-
-  /// Terms: "invariance", "variance", "covariance" (unweighted, halved where the loss halves).
-  ObjectiveOutput operator()(const Tensors& embeddings) const override;
+  explicit Vicreg(const Options& options) : Objective("vicreg"), options_(options) {}
 
   static Options read_options(JsonReader& reader);
 
  private:
+  /// Terms: "invariance", "variance", "covariance" (unweighted, halved where the loss halves).
+  ObjectiveOutput compute(const EmbeddedBatch& batch) override;
+
   Options options_;
 };
 

@@ -5,7 +5,7 @@
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
-#include <invar/ssl/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 
 namespace invar::ssl {
 
@@ -33,8 +33,8 @@ Tensor off_diagonal_covariance(const Tensor& z) {
   return total / static_cast<double>(d);
 }
 
-ObjectiveOutput Vicreg::operator()(const Tensors& embeddings) const {
-  check_embeddings("vicreg", embeddings);
+ObjectiveOutput Vicreg::compute(const EmbeddedBatch& batch) {
+  const Tensors& embeddings = batch.embeddings;
   const std::size_t views = embeddings.size();
   Tensor invariance = zeros({}, embeddings[0].options());
   for (std::size_t a = 0; a < views; ++a) {

@@ -1,0 +1,124 @@
+#include "pretrain.hpp"
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <invar/core/random.hpp>
+#include <invar/ops/view.hpp>
+
+#include "encoder_file.hpp"
+#include "scoring.hpp"
+#include "training.hpp"
+
+namespace invar::app {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+/// The first signal asks for an orderly end; a second one ends the process at once.
+void ask_to_stop() {
+  struct sigaction action = {};
+  action.sa_handler = [](int signal) { interrupted = signal; };
+  action.sa_flags = SA_RESETHAND;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// A module that hands the pixels on as features.
+class RawPixels : public nn::Module {
+ public:
+  Tensor forward(const Tensor& x) override { return flatten(x, 1); }
+};
+
+/// Evaluates on the labelled data; adds "<name>_knn" and "<name>_linear" to `result`.
+void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPtr& train,
+              const DatasetPtr& test, const std::string& name, Json& result) {
+  const auto scores =
+      score(features_of(encoder, train, experiment.test_view, name + ": train features"),
+                 features_of(encoder, test, experiment.test_view, name + ": test features"),
+                 static_cast<std::int64_t>(train->classes().size()), experiment.evaluation.knn,
+                 experiment.evaluation.linear);
+  result[name + "_knn"] = scores.knn;
+  result[name + "_linear"] = scores.linear;
+  fmt::print("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);
+  std::fflush(stdout);
+}
+
+int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
+  const auto start = std::chrono::steady_clock::now();
+  const Experiment experiment(run.config());
+  for (const std::string& difference : run.record_environment()) {
+    if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
+  }
+  manual_seed(experiment.seed);
+  set_conv_algorithm(experiment.training.conv_algorithm);
+  const DatasetPtr train = experiment.load(Split::train);
+  const bool labelled = !train->classes().empty();
+  const DatasetPtr test = labelled ? experiment.load(Split::test) : nullptr;
+
+  Training training(experiment, run, train);
+  Json result = Json::object();
+  if (experiment.evaluation.baselines && labelled) {
+    RawPixels raw;
+    evaluate(experiment, raw, train, test, "raw", result);
+    evaluate(experiment, training.encoder(), train, test, "random", result);
+  }
+  training.resume();
+  if (!profile.empty()) training.profile(profile);
+  if (!training.run(interrupted)) return 128 + interrupted;
+  training.refresh_average(train);
+  save_encoder(run.path() / "encoder.safetensors", training.encoder(), run.config());
+  if (labelled) evaluate(experiment, training.encoder(), train, test, "trained", result);
+  result["steps"] = training.step();
+  result["train_seconds"] = training.train_seconds();
+  result["total_seconds"] = seconds_since(start);
+  run.write_json("result.json", result);
+  fmt::print("wrote {}\n", (run.path() / "result.json").string());
+  return 0;
+}
+
+}  // namespace
+
+int pretrain_main(int argc, char** argv) {
+  CLI::App app("Self-supervised training of an encoder from a JSON configuration.");
+  std::string config_path, out, profile;
+  std::vector<std::string> overrides;
+  std::optional<std::uint64_t> seed;
+  bool resume = false;
+  app.add_option("config", config_path, "JSON configuration (examples/configs has some)");
+  app.add_option("--out", out, "run directory, made by this program")->required();
+  app.add_option("--set", overrides, "override a value: training.epochs=3")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--seed", seed, "the same as --set seed=N");
+  app.add_flag("--resume", resume, "go on with the run in --out from its last checkpoint");
+  app.add_option(
+      "--profile", profile,
+      "profile five steps: print where the time goes, write a Chrome trace to this file");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    check(resume != !config_path.empty(), "pretrain",
+          "expected either a configuration or --resume: a run is resumed with the configuration "
+          "that it was started with");
+    check(!resume || (overrides.empty() && !seed), "pretrain",
+          "expected no --set and no --seed beside --resume: start a new run to change them");
+    ask_to_stop();
+    if (resume) return pretrain(RunDirectory::open(out), true, profile);
+    Json config = read_json(config_path);
+    for (const std::string& assignment : overrides) apply_override(config, assignment);
+    if (seed) config["seed"] = *seed;
+    // A configuration that is wrong must not leave a directory behind.
+    const Experiment checked(config);
+    return pretrain(RunDirectory::create(out, config), false, profile);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "pretrain: {}\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace invar::app

@@ -1,0 +1,212 @@
+#include "training.hpp"
+
+#include <chrono>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/nn/optim/clip.hpp>
+#include <invar/nn/profile.hpp>
+#include <invar/ops/index.hpp>
+#include <invar/ops/view.hpp>
+
+namespace invar::app {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Tensors Branch::embed(const Tensors& views, bool jointly) {
+  if (!jointly) {
+    Tensors embeddings;
+    for (const Tensor& view : views) embeddings.push_back(expander(encoder(view)));
+    return embeddings;
+  }
+  return split(expander(encoder(cat(views, 0))), views[0].size(0), 0);
+}
+
+void Branch::members(nn::Members& m) {
+  m("encoder", encoder);
+  m("expander", expander);
+}
+
+Networks::Networks(const Experiment& experiment, int channels)
+    : online(experiment, channels), objective(experiment.make_objective()) {
+  if (objective->needs().targets) target.emplace(online).requires_grad_(false);
+}
+
+void Networks::members(nn::Members& m) {
+  m("encoder", online.encoder);
+  m("expander", online.expander);
+  m("objective", *objective);
+  m("target", target);
+}
+
+Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr images)
+    : experiment_(experiment),
+      options_(experiment.training),
+      run_(std::move(run)),
+      checkpoints_(run_.checkpoints(), experiment.checkpoints.keep),
+      loader_(images, experiment.views,
+              {.batch_size = options_.batch_size,
+               .seed = experiment.seed,
+               .workers = options_.workers}),
+      networks_(experiment, loader_.view_shapes()[0].channels),
+      optimizer_(experiment.make_optimizer(networks_)),
+      schedule_(experiment.make_schedule(loader_.steps_per_epoch())),
+      total_steps_(options_.epochs * loader_.steps_per_epoch()) {
+  check(!networks_.objective->needs().labels || !images->classes().empty(), "pretrain",
+        "expected data with labels, got none: the objective \"{}\" is supervised",
+        networks_.objective->name());
+  if (options_.ema_decay > 0) average_.emplace(networks_.online.encoder, options_.ema_decay);
+}
+
+void Training::resume() {
+  if (const auto file = checkpoints_.latest()) {
+    const nn::TrainingState saved = nn::load_checkpoint(*file, parts());
+    step_ = saved.step;
+    const Json own = Json::parse(saved.metadata.at("pretrain"));
+    epoch_loss_ = own.at("epoch_loss").get<double>();
+    train_seconds_ = own.at("train_seconds").get<double>();
+  }
+  run_.cut_metrics(step_);
+  loader_.start(step_ / loader_.steps_per_epoch(), step_ % loader_.steps_per_epoch());
+}
+
+void Training::profile(std::filesystem::path trace) {
+  nn::name_modules(profiler_, networks_, "networks");
+  trace_ = std::move(trace);
+}
+
+bool Training::run(const volatile std::sig_atomic_t& stop) {
+  const std::int64_t images_per_step = options_.batch_size;
+  Progress progress("pretrain", "images", total_steps_ * images_per_step,
+                    step_ * images_per_step);
+  const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
+  const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
+  while (step_ < total_steps_ && !stop) {
+    const auto start = std::chrono::steady_clock::now();
+    std::optional<ProfilerScope> profiled;
+    if (trace_ && step_ >= profile_begin && step_ < profile_end) profiled.emplace(profiler_);
+    const ssl::ObjectiveOutput output = train_step();
+    profiled.reset();
+    if (trace_ && step_ + 1 == profile_end) report_profile(progress);
+    const double loss = output.loss.item();
+    train_seconds_ += seconds_since(start);
+    check(std::isfinite(loss), "pretrain",
+          "expected a finite loss, got {} at step {}: training diverged; try a smaller learning "
+          "rate or a longer warm-up. The last checkpoint is good",
+          loss, step_);
+    ++step_;
+    epoch_loss_ += loss / static_cast<double>(steps_per_epoch);
+    progress.update(step_ * images_per_step,
+                    {{"epoch", static_cast<double>(step_) / static_cast<double>(steps_per_epoch)},
+                     {"loss", loss}});
+    if (step_ % options_.log_every == 0 || step_ == total_steps_) log_step(output);
+    if (step_ % steps_per_epoch == 0) {
+      end_epoch(progress);
+    } else if (experiment_.checkpoints.every_steps > 0 &&
+               step_ % experiment_.checkpoints.every_steps == 0) {
+      save({});
+    }
+  }
+  if (step_ < total_steps_) {
+    save({});
+    progress.note(fmt::format("stopped at step {} of {}; go on with --out {} --resume", step_,
+                              total_steps_, run_.path().string()));
+    return false;
+  }
+  progress.finish();
+  return true;
+}
+
+void Training::refresh_average(const DatasetPtr& images) {
+  if (!average_) return;
+  constexpr std::int64_t kBatches = 40;
+  Loader loader(images, {experiment_.test_view},
+                {.batch_size = std::min<std::int64_t>(250, images->size()),
+                 .seed = experiment_.seed,
+                 .workers = options_.workers,
+                 .epochs = 1});
+  std::int64_t done = 0;
+  nn::update_bn(average_->model(), [&]() -> Tensor {
+    if (loader.done() || done++ == kBatches) return {};
+    return loader.next().views[0];
+  });
+}
+
+ssl::ObjectiveOutput Training::train_step() {
+  const Batch batch = loader_.next();
+  optimizer_->set_lr(schedule_->lr(step_));
+  optimizer_->zero_grad();
+  const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
+  ssl::EmbeddedBatch embedded = {
+      .embeddings = networks_.online.embed(batch.views, options_.joint_views),
+      .labels = batch.labels,
+      .epoch = static_cast<double>(step_) / steps_per_epoch,
+      .progress = static_cast<double>(step_) / static_cast<double>(total_steps_)};
+  if (networks_.target) {
+    NoGrad guard;
+    embedded.targets = networks_.target->embed(batch.views, options_.joint_views);
+  }
+  ssl::ObjectiveOutput output = (*networks_.objective)(embedded);
+  output.loss.backward();
+  output.loss = output.loss.detach();
+  if (options_.clip_grad_norm > 0) {
+    nn::clip_grad_norm_(networks_.parameters(), options_.clip_grad_norm);
+  }
+  optimizer_->step();
+  if (networks_.target) {
+    nn::ema_update_(*networks_.target, networks_.online,
+                    networks_.objective->target_decay(embedded.progress));
+  }
+  if (average_) average_->update(networks_.online.encoder);
+  return output;
+}
+
+void Training::report_profile(Progress& progress) {
+  profiler_.write_trace(*trace_);
+  progress.note(fmt::format("five steps:\n{}wrote {}", profiler_.table(), trace_->string()));
+  profiler_.clear();
+}
+
+void Training::log_step(const ssl::ObjectiveOutput& output) {
+  Json line = {
+      {"step", step_},
+      {"epoch", static_cast<double>(step_) / static_cast<double>(loader_.steps_per_epoch())},
+      {"loss", output.loss.item()},
+      {"lr", optimizer_->lr()},
+      {"train_seconds", train_seconds_}};
+  for (const auto& [name, value] : output.terms) line[name] = value.item();
+  run_.log(line);
+}
+
+void Training::end_epoch(Progress& progress) {
+  const std::int64_t epoch = step_ / loader_.steps_per_epoch();
+  run_.log({{"step", step_}, {"epoch", epoch}, {"epoch_loss", epoch_loss_}});
+  progress.note(fmt::format("epoch {}: mean loss {:.4f}", epoch, epoch_loss_));
+  // The best checkpoint is the one with the smallest loss: labels have no say in it.
+  const double score = -epoch_loss_;
+  epoch_loss_ = 0;
+  save(score);
+}
+
+void Training::save(std::optional<double> score) {
+  checkpoints_.save(
+      parts(),
+      {.step = step_,
+       .epoch = step_ / loader_.steps_per_epoch(),
+       .score = score,
+       .metadata = {
+           {"config", run_.config().dump()},
+           {"pretrain",
+            Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}}});
+}
+
+nn::CheckpointParts Training::parts() {
+  return {.model = &networks_,
+          .optimizer = optimizer_.get(),
+          .ema = average_ ? &average_->model() : nullptr};
+}
+
+}  // namespace invar::app

@@ -1,0 +1,109 @@
+#pragma once
+// Training: one self-supervised run, from wherever its directory says it is.
+//
+//   Loader --views--> Networks::online --embeddings--> Objective --loss--> backward, Optimizer
+//              |                                           |
+//              +-----> Networks::target --targets----------+   if the objective needs it; follows
+//                                                              online as an average over steps
+//
+// A checkpoint holds all of it: networks, objective (its parameters and state), target, optimiser,
+// the averaged encoder, the random numbers' state and the step.
+#include <csignal>
+#include <filesystem>
+#include <invar/autodiff/profiler.hpp>
+#include <invar/core/progress.hpp>
+#include <invar/data/loader.hpp>
+#include <invar/nn/checkpoint.hpp>
+#include <invar/nn/ema.hpp>
+#include <invar/ssl/objective.hpp>
+#include <optional>
+
+#include "experiment.hpp"
+#include "run_directory.hpp"
+
+namespace invar::app {
+
+/// What turns images into embeddings.
+class Branch : public nn::Module {
+ public:
+  Branch(const Experiment& experiment, int channels)
+      : encoder(experiment.make_encoder(channels)),
+        expander(experiment.make_expander(encoder.num_features())) {}
+
+  nn::ResNet encoder;
+  nn::Sequential expander;
+
+  /// One embedding per view. `jointly`: all views in one batch, as batch-norm sees it.
+  Tensors embed(const Tensors& views, bool jointly);
+
+ private:
+  void members(nn::Members& m) override;
+};
+
+/// All that has parameters: "encoder", "expander", "objective" and, if the objective needs it,
+/// "target", a copy of encoder and expander that is averaged over training. The target is never
+/// trained but stays in train mode: its batch-norms use the statistics of the batch, as in BYOL and
+/// MoCo v3.
+class Networks : public nn::Module {
+ public:
+  Networks(const Experiment& experiment, int channels);
+
+  Branch online;
+  std::unique_ptr<ssl::Objective> objective;
+  std::optional<Branch> target;
+
+ private:
+  void members(nn::Members& m) override;
+};
+
+class Training {
+ public:
+  /// `images` have labels if the objective needs them.
+  Training(const Experiment& experiment, RunDirectory run, DatasetPtr images);
+
+  /// Goes on from the newest checkpoint, if there is one.
+  void resume();
+
+  /// Records five steps, once the first ones have made what is made once; the table of where their
+  /// time went is printed, the trace goes to this file.
+  void profile(std::filesystem::path trace);
+
+  /// Trains to the end, or until `stop` is set; true iff it got to the end. A stopped run has saved
+  /// a checkpoint and told how to go on.
+  bool run(const volatile std::sig_atomic_t& stop);
+
+  /// The averaged encoder's batch-norm statistics are those of other weights: measures them anew,
+  /// on images as evaluation sees them.
+  void refresh_average(const DatasetPtr& images);
+
+  /// What is evaluated: the averaged encoder if there is one.
+  nn::ResNet& encoder() { return average_ ? average_->model() : networks_.online.encoder; }
+  double train_seconds() const { return train_seconds_; }
+  std::int64_t step() const { return step_; }
+
+ private:
+  ssl::ObjectiveOutput train_step();
+  void report_profile(Progress& progress);
+  void log_step(const ssl::ObjectiveOutput& output);
+  void end_epoch(Progress& progress);
+  void save(std::optional<double> score);
+  nn::CheckpointParts parts();
+
+  const Experiment& experiment_;
+  const TrainingOptions& options_;
+  RunDirectory run_;
+  nn::CheckpointFolder checkpoints_;
+  Loader loader_;
+  Networks networks_;
+  std::unique_ptr<nn::Optimizer> optimizer_;
+  std::unique_ptr<nn::Schedule> schedule_;
+  std::optional<nn::Ema<nn::ResNet>> average_;
+  std::int64_t total_steps_;
+  std::int64_t step_ = 0;
+  double epoch_loss_ = 0;  ///< of the steps of the current epoch so far, over all its steps
+  double train_seconds_ = 0;
+  Profiler profiler_;
+  std::optional<std::filesystem::path> trace_;
+};
+
+}  // namespace invar::app
