@@ -65,8 +65,9 @@ ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
 }
 
 double Objective::target_decay(double) const {
-  fail(name_, "expected a decay of the target networks, got none: an objective that needs targets "
-              "overrides target_decay");
+  fail(name_,
+       "expected a decay of the target networks, got none: an objective that needs targets "
+       "overrides target_decay");
 }
 
 void register_objective(const std::string& name, ObjectiveMaker maker) {

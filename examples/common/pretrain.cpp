@@ -40,9 +40,9 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
               const DatasetPtr& test, const std::string& name, Json& result) {
   const auto scores =
       score(features_of(encoder, train, experiment.test_view, name + ": train features"),
-                 features_of(encoder, test, experiment.test_view, name + ": test features"),
-                 static_cast<std::int64_t>(train->classes().size()), experiment.evaluation.knn,
-                 experiment.evaluation.linear);
+            features_of(encoder, test, experiment.test_view, name + ": test features"),
+            static_cast<std::int64_t>(train->classes().size()), experiment.evaluation.knn,
+            experiment.evaluation.linear);
   result[name + "_knn"] = scores.knn;
   result[name + "_linear"] = scores.linear;
   fmt::print("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);

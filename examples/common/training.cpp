@@ -80,8 +80,7 @@ void Training::profile(std::filesystem::path trace) {
 
 bool Training::run(const volatile std::sig_atomic_t& stop) {
   const std::int64_t images_per_step = options_.batch_size;
-  Progress progress("pretrain", "images", total_steps_ * images_per_step,
-                    step_ * images_per_step);
+  Progress progress("pretrain", "images", total_steps_ * images_per_step, step_ * images_per_step);
   const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
   const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
   while (step_ < total_steps_ && !stop) {

@@ -60,9 +60,7 @@ double by_hand(const Tensor& z, const Tensor& other, const ssl::Vicreg::Options&
          o.covariance * covariance;
 }
 
-double loss_of(ssl::Vicreg objective, const Tensors& views) {
-  return objective(views).loss.item();
-}
+double loss_of(ssl::Vicreg objective, const Tensors& views) { return objective(views).loss.item(); }
 
 }  // namespace
 
