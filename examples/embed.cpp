@@ -27,11 +27,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
-    app::TrainedEncoder trained = app::load_encoder(file);
-    if (!data.empty()) {
-      trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
-      check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
-    }
+    app::TrainedEncoder trained = app::load_encoder(file, data);
     const app::Experiment experiment(trained.config);
     const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
     const auto embedded =

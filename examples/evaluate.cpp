@@ -29,11 +29,7 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "write the JSON result here too");
   CLI11_PARSE(app, argc, argv);
   try {
-    app::TrainedEncoder trained = app::load_encoder(file);
-    if (!data.empty()) {
-      trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
-      check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
-    }
+    app::TrainedEncoder trained = app::load_encoder(file, data);
     const app::Experiment experiment(trained.config);
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");

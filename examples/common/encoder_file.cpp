@@ -17,7 +17,7 @@ void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder,
   write_safetensors(path, encoder.state_dict(), {{kConfig, config.dump()}});
 }
 
-TrainedEncoder load_encoder(const std::filesystem::path& path) {
+TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data) {
   const SafetensorsFile file(path);
   const auto config = file.metadata().find(kConfig);
   check(config != file.metadata().end(), "load_encoder",
@@ -41,6 +41,10 @@ TrainedEncoder load_encoder(const std::filesystem::path& path) {
                          Experiment(json).make_encoder(static_cast<int>(first->second.size(1)))};
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();
+  if (!data.empty()) {
+    trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
+    check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
+  }
   return trained;
 }
 

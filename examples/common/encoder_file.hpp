@@ -15,7 +15,8 @@ struct TrainedEncoder {
 void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder, const Json& config);
 
 /// Reads a file of save_encoder, or the encoder of a checkpoint (its average if there is one).
-/// Error if the file does not hold a configuration.
-TrainedEncoder load_encoder(const std::filesystem::path& path);
+/// Error if the file does not hold a configuration. `data`, as JSON, replaces the configuration's
+/// data set unless it is empty: the programs' option --data.
+TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data);
 
 }  // namespace invar::app

@@ -3,7 +3,6 @@
 #include <invar/ops/cpu/winograd.hpp>
 #include <invar/ops/cpu/winograd_kernels.hpp>
 #include <invar/ops/factory.hpp>
-#include <vector>
 
 namespace invar::cpu {
 namespace {
@@ -146,7 +145,8 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
   const Planes v(block, depth, kernel.width), m(block, columns, kernel.width);
   const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + m.size()});
-  const Tensor zeros_row = zeros({depth}), unused_row = empty({workers, columns});
+  const Tensor zeros_row = zeros({depth});
+  const Tensor unused = empty({omp_get_max_threads(), columns});  // pixels outside of the image
   parallel_for(tiles.count, block, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
@@ -158,10 +158,9 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
                       ms + p * m.plane, m.row, false);
     });
     parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
-      std::vector<float> unused(static_cast<std::size_t>(columns));
+      float* const outside = unused.data<float>() + omp_get_thread_num() * columns;
       for (std::int64_t t = first; t < last; ++t) {
-        const TilePixels<4, float> tile(y.data<float>(), y.shape(), tiles, begin + t, 0,
-                                        unused.data());
+        const TilePixels<4, float> tile(y.data<float>(), y.shape(), tiles, begin + t, 0, outside);
         kernel.transform_output(ms + t * m.row, m.plane, columns,
                                 bias.defined() ? bias.data<const float>() : nullptr, tile.pixels);
       }
