@@ -4,9 +4,10 @@
 //   bench_step 128 3 32 2048 4
 //
 // Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
-// allocator's and the process's peak less what each held once the model was built. With --profile,
-// one more step is recorded: where its time goes is printed to the standard error output, the trace
-// goes to the file. bench/compare runs PyTorch's step (torch_step.py) beside it.
+// allocator's and the process's peak less what each held once the model was built, and what the
+// allocator holds in the end, in use or for reuse. With --profile, one more step is recorded: where
+// its time goes is printed to the standard error output, the trace goes to the file. bench/compare
+// runs PyTorch's step (torch_step.py) beside it.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -108,6 +109,8 @@ int run(std::vector<std::string> args) {
       {"images_per_s", 2.0 * static_cast<double>(batch) / median},
       {"loss", loss},
       {"allocator_peak_mb", static_cast<double>(allocator().stats().peak - built) / 1e6},
+      {"allocator_held_mb",
+       static_cast<double>(allocator().stats().in_use + allocator().stats().cached - built) / 1e6},
       {"blocks_from_system_per_step",
        static_cast<double>(allocator().stats().from_system - from_system) /
            static_cast<double>(steps)},

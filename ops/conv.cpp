@@ -67,14 +67,13 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
   const Tensor b = bias.defined() ? contiguous(bias) : bias;
   Tensor out = empty(shape, x.options());
   kernel(&Kernels::conv2d, device, "conv2d")(x, w, b, o, out);
-  return record(
-      "conv2d", {x, w, b}, out,
-      [x = SavedTensor(x), w = SavedTensor(w), o](const Tensor& g, Needs needs) -> Tensors {
-        const Tensor image = x.get(), weight = w.get();
-        return {needs[0] ? conv2d_backward_input(g, weight, image.shape(), o) : Tensor(),
-                needs[1] ? conv2d_backward_weight(g, image, weight.shape(), o) : Tensor(),
-                needs[2] ? sum(g, {0, 1, 2}) : Tensor()};
-      });
+  return record("conv2d", {x, w, b}, out,
+                [x = SavedTensor(x), w = SavedTensor(w), image = x.shape(), kernel = w.shape(), o](
+                    const Tensor& g, Needs needs) -> Tensors {
+                  return {needs[0] ? conv2d_backward_input(g, w.get(), image, o) : Tensor(),
+                          needs[1] ? conv2d_backward_weight(g, x.get(), kernel, o) : Tensor(),
+                          needs[2] ? sum(g, {0, 1, 2}) : Tensor()};
+                });
 }
 
 // x' = T(w) g is linear in g and w, and <T(w) g, c> = <g, conv2d(c, w)>

@@ -71,47 +71,70 @@ struct Epilogue {
 // z = s w + b with s = (x - mean) rstd; y = z, or max(z + r, 0). With dz = dy, or [y > 0] dy:
 // dx = standardize_backward(w dz), or w rstd dz if the statistics are constants; dw = sum of s dz,
 // db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives.
+//
+// y comes with a recipe (Note [Recomputing]) unless r has one: recipes do not build on each other.
+// In a ResNet with identity shortcuts every other block is stored, the rest is made anew.
 Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& statistics,
                           const Tensor& weight, const Tensor& bias, const BatchNormOptions& o,
                           const Epilogue& epilogue) {
   const Device device = x.device();
   const bool relu = epilogue.relu, residual = epilogue.residual.defined();
-  Tensor out = empty(x.shape(), x.options());
-  kernel(&Kernels::batch_norm, device, op)(
-      {x, statistics.mean, statistics.rstd, weight, bias, relu}, epilogue.residual, out);
-  return record(op, {x, weight, bias, epilogue.residual}, out,
-                [x = SavedTensor(x), weight = SavedTensor(weight),
-                 bias = relu ? SavedTensor(bias) : SavedTensor(),
-                 y = relu ? SavedTensor::output(out) : SavedTensor(), relu, residual, statistics,
-                 device, o](const Tensor& g, Needs needs) -> Tensors {
-                  const Tensor v = x.get(), w = weight.get(), output = y.get();
-                  if (o.training && !grad_enabled()) {
-                    const Dims channels{v.shape().back()};
-                    const BatchNormGradients d{
-                        .x = needs[0] ? empty(v.shape(), v.options()) : Tensor(),
-                        .weight = empty(channels, v.options()),
-                        .bias = empty(channels, v.options()),
-                        .residual = residual ? empty(v.shape(), v.options()) : Tensor()};
-                    kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
-                        {v, statistics.mean, statistics.rstd, w, bias.get(), relu},
-                        residual ? output : Tensor(), contiguous(g), d);
-                    return {d.x, d.weight, d.bias, d.residual};
-                  }
-                  Dims dims;
-                  for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
-                  const Tensor dz = relu ? where(gt(output.detach(), 0), g, 0) : g;
-                  const Standardized s =
-                      o.training
-                          ? standardize(v, dims, o.eps)
+  const auto forward = [=](const Tensor& x, const Tensor& weight, const Tensor& bias,
+                           const Tensor& residual) {
+    Tensor out = empty(x.shape(), x.options());
+    kernel(&Kernels::batch_norm, device, op)(
+        {x, statistics.mean, statistics.rstd, weight, bias, relu}, residual, out);
+    return out;
+  };
+  const Tensor out = forward(x, weight, bias, epilogue.residual);
+  if (!needs_grad({x, weight, bias, epilogue.residual})) return out;
+
+  std::shared_ptr<const Recipe> recipe;
+  if (!has_recipe(epilogue.residual)) {
+    recipe = std::make_shared<const Recipe>([forward, x = SavedTensor(x),
+                                             weight = SavedTensor(weight), bias = SavedTensor(bias),
+                                             residual = SavedTensor(epilogue.residual)] {
+      return forward(x.get(), weight.get(), bias.get(), residual.get());
+    });
+  }
+  record(op, {x, weight, bias, epilogue.residual}, out,
+         [=, x = SavedTensor(x), weight = SavedTensor(weight),
+          bias = relu ? SavedTensor(bias) : SavedTensor(),
+          y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](const Tensor& g,
+                                                                          Needs needs) -> Tensors {
+           const Tensor v = x.get(), w = weight.get();
+           const auto output = [&] {
+             NoGrad guard;
+             return recipe ? (*recipe)() : y.get();
+           };
+           if (o.training && !grad_enabled()) {
+             const Dims channels{v.shape().back()};
+             const BatchNormGradients d{
+                 .x = needs[0] ? empty(v.shape(), v.options()) : Tensor(),
+                 .weight = empty(channels, v.options()),
+                 .bias = empty(channels, v.options()),
+                 .residual = residual ? empty(v.shape(), v.options()) : Tensor()};
+             kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
+                 {v, statistics.mean, statistics.rstd, w, bias.get(), relu},
+                 residual ? output() : Tensor(), contiguous(g), d);
+             return {d.x, d.weight, d.bias, d.residual};
+           }
+           Dims dims;
+           for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
+           const Tensor dz = relu ? where(gt(output(), 0), g, 0) : g;
+           const Standardized s =
+               o.training ? standardize(v, dims, o.eps)
                           : Standardized{(v - statistics.mean) * statistics.rstd, statistics.rstd};
-                  Tensor dx;
-                  if (needs[0]) {
-                    const Tensor scaled = w.defined() ? dz * w : dz;
-                    dx = o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd;
-                  }
-                  return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(),
-                          needs[2] ? sum(dz, dims) : Tensor(), dz};
-                });
+           Tensor dx;
+           if (needs[0]) {
+             const Tensor scaled = w.defined() ? dz * w : dz;
+             dx = o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd;
+           }
+           return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(),
+                   needs[2] ? sum(dz, dims) : Tensor(), dz};
+         });
+  if (recipe) set_recipe(out, recipe);
+  return out;
 }
 
 Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mean,

@@ -2,7 +2,6 @@
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
-#include <invar/core/autograd/saved_tensor.hpp>
 #include <invar/core/observer.hpp>
 #include <queue>
 #include <unordered_map>
@@ -15,33 +14,20 @@ thread_local Node* running = nullptr;
 /// What one pass knows about one node.
 struct Task {
   Node* node = nullptr;
-  int pending = 0;         ///< edges that have not delivered yet
-  bool needed = true;      ///< false iff no requested input lies behind this node
-  bool requested = false;  ///< its incoming gradients are part of grad()'s answer
-  Tensors gradients;       ///< one slot per output of the node; undefined: nothing arrived
+  int pending = 0;     ///< edges that have not delivered yet
+  bool needed = true;  ///< false iff no requested input lies behind this node
+  Tensors gradients;   ///< one slot per output of the node; undefined: nothing arrived
+  /// Which of grad()'s inputs are outputs of this node: their gradients are its answer.
+  std::vector<std::size_t, PoolAllocator<std::size_t>> requested;
   std::vector<Task*, PoolAllocator<Task*>> next;  ///< where its edges lead; null: an empty edge
 
-  bool is_wanted() const { return needed || requested; }
+  bool is_wanted() const { return needed || !requested.empty(); }
 };
 
 struct OlderFirst {
   bool operator()(const Task* a, const Task* b) const {
     return a->node->sequence_nr() < b->node->sequence_nr();
   }
-};
-
-/// The node that runs, for current_node() and for the observer.
-class Running {
- public:
-  explicit Running(Node& node)
-      : span_([&node]() -> const Node& { return node; }), outer_(std::exchange(running, &node)) {}
-  ~Running() { running = outer_; }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-
- private:
-  Span span_;
-  Node* outer_;
 };
 
 class Pass {
@@ -68,7 +54,10 @@ class Pass {
       Task& task = *ready_.top();
       ready_.pop();
       run_hooks(*task.node, task.gradients);
-      if (task.requested) capture(task.node, task.gradients);
+      for (std::size_t i : task.requested) {
+        const int output_nr = edge_of((*inputs_)[i]).output_nr;
+        captured_[i] = task.gradients[static_cast<std::size_t>(output_nr)];
+      }
       if (task.needed) run_node(task);
     }
   }
@@ -128,13 +117,14 @@ class Pass {
   /// finds every node with a requested input behind it.
   void keep_only_paths_to_inputs() {
     captured_.resize(inputs_->size());
-    for (const Tensor& input : *inputs_) {
+    for (std::size_t i = 0; i < inputs_->size(); ++i) {
+      const Tensor& input = (*inputs_)[i];
       check(input.requires_grad(), "grad",
             "expected inputs that require grad, got one of shape {} that does not: call "
             "requires_grad_() before the forward pass",
             input.shape());
       const auto entry = tasks_.find(edge_of(input).node.get());
-      if (entry != tasks_.end()) entry->second.requested = true;
+      if (entry != tasks_.end()) entry->second.requested.push_back(i);
     }
     std::vector<Task*> oldest_first;
     oldest_first.reserve(tasks_.size());
@@ -162,15 +152,6 @@ class Pass {
     }
   }
 
-  void capture(Node* node, const Tensors& gradients) {
-    for (std::size_t i = 0; i < inputs_->size(); ++i) {
-      const Edge edge = edge_of((*inputs_)[i]);
-      if (edge.node.get() == node) {
-        captured_[i] = gradients[static_cast<std::size_t>(edge.output_nr)];
-      }
-    }
-  }
-
   void run_node(Task& task) {
     Node& node = *task.node;
     check(!node.released(), "backward",
@@ -185,7 +166,8 @@ class Pass {
     Tensors gradients = std::move(task.gradients);
     const bool any = std::any_of(gradients.begin(), gradients.end(),
                                  [](const Tensor& g) { return g.defined(); });
-    const Running scope(node);
+    const Span span([&node]() -> const Node& { return node; });
+    const ScopedValue current(running, &node);
     Tensors results;
     if (any) {
       results = node.apply(gradients, needs);
@@ -218,11 +200,9 @@ class Pass {
   /// Adds a gradient to one of the task's slots.
   void deliver(Task& task, int output_nr, Tensor gradient, const char* from) {
     const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
-    if (gradient.shape() != expected.shape || gradient.dtype() != expected.dtype) [[unlikely]] {
-      internal_check(false, from,
-                     "the gradient rule returned shape {} and dtype {} where {} and {} belong",
-                     gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
-    }
+    internal_check(gradient.shape() == expected.shape && gradient.dtype() == expected.dtype, from,
+                   "the gradient rule returned shape {} and dtype {} where {} and {} belong",
+                   gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
     Tensor& slot = task.gradients[static_cast<std::size_t>(output_nr)];
     if (!slot.defined()) {
       slot = std::move(gradient);
@@ -263,25 +243,5 @@ Tensors grad(const Tensors& roots, const Tensors& inputs, const Tensors& gradien
 }
 
 Node* current_node() { return running; }
-
-Tensor SavedTensor::get() const {
-  if (!tensor_.defined()) return {};
-  if (tensor_.version() != version_) {
-    const Node* node = current_node();
-    fail(node ? node->name() : "saved tensor",
-         "expected a saved tensor of shape {} at version {}, got version {}: it was changed in "
-         "place "
-         "after the forward pass; use an out-of-place operation, or clone it before changing it",
-         tensor_.shape(), version_, tensor_.version());
-  }
-  if (output_nr_ < 0 || !grad_enabled()) return tensor_;
-  internal_check(current_node() != nullptr, "saved tensor", "read outside of a gradient rule");
-  Tensor output = tensor_.detach();
-  auto meta = std::make_unique<AutogradMeta>();
-  meta->grad_fn = NodePtr(current_node());
-  meta->output_nr = output_nr_;
-  output.impl().autograd = std::move(meta);
-  return output;
-}
 
 }  // namespace invar

@@ -1,5 +1,4 @@
 #include <invar/core/autograd/grad_mode.hpp>
-#include <utility>
 
 namespace invar {
 namespace {
@@ -12,11 +11,8 @@ thread_local bool hunting = false;
 bool grad_enabled() { return recording; }
 bool anomaly_enabled() { return hunting; }
 
-GradMode::GradMode(bool enabled) : previous_(std::exchange(recording, enabled)) {}
-GradMode::~GradMode() { recording = previous_; }
-
-AnomalyMode::AnomalyMode() : previous_(std::exchange(hunting, true)) {}
-AnomalyMode::~AnomalyMode() { hunting = previous_; }
+GradMode::GradMode(bool enabled) : ScopedValue(recording, enabled) {}
+AnomalyMode::AnomalyMode() : ScopedValue(hunting, true) {}
 
 void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op) {
   for (int d = 0; d < target.dim(); ++d) {

@@ -1,5 +1,6 @@
 #pragma once
 // Per-thread switches: whether operations are recorded, and whether backward hunts for NaNs.
+#include <invar/core/scoped_value.hpp>
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -9,35 +10,20 @@ bool grad_enabled();
 bool anomaly_enabled();
 
 /// Sets a thread-local switch for a scope.
-class GradMode {
- public:
+struct GradMode : ScopedValue<bool> {
   explicit GradMode(bool enabled);
-  ~GradMode();
-  GradMode(const GradMode&) = delete;
-  GradMode& operator=(const GradMode&) = delete;
-
- private:
-  bool previous_;
 };
 
 /// `NoGrad guard;`: nothing is recorded until the end of the scope; in-place operations are
 /// allowed.
-class NoGrad : public GradMode {
- public:
+struct NoGrad : GradMode {
   NoGrad() : GradMode(false) {}
 };
 
 /// `AnomalyMode guard;`: forward calls remember where they were made, and backward stops at the
 /// first gradient that is not finite, naming the operation.
-class AnomalyMode {
- public:
+struct AnomalyMode : ScopedValue<bool> {
   AnomalyMode();
-  ~AnomalyMode();
-  AnomalyMode(const AnomalyMode&) = delete;
-  AnomalyMode& operator=(const AnomalyMode&) = delete;
-
- private:
-  bool previous_;
 };
 
 /// The rule of in-place operations, checked by every one of them before it writes: outside NoGrad,

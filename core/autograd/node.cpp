@@ -40,10 +40,7 @@ void Node::add_output(Tensor& output) {
   outputs_.push_back({output.shape(), output.dtype(), output.device()});
   if (!is_floating(output.dtype())) return;
   internal_check(!output.requires_grad(), name_, "an output has a history already");
-  auto meta = std::make_unique<AutogradMeta>();
-  meta->grad_fn = NodePtr(this);
-  meta->output_nr = static_cast<int>(outputs_.size()) - 1;
-  output.impl().autograd = std::move(meta);
+  set_history(output, {NodePtr(this), static_cast<int>(outputs_.size()) - 1});
 }
 
 // See Note [Freeing a long chain].
@@ -66,17 +63,12 @@ Tensors GradSink::apply(const Tensors& gradients, Needs) {
   if (!leaf_) return {};
   const Tensor& gradient = gradients[0];
   Tensor& grad = *leaf_->autograd->grad_slot();
-  if (grad.defined()) {
-    // Differentiable gradients must not change under whoever holds them.
-    if (grad_enabled()) {
-      grad = engine_ops::add(grad, gradient);
-    } else {
-      engine_ops::add_(grad, gradient);
-    }
-  } else if (engine_ops::is_exclusive(gradient)) {
-    grad = gradient;
+  if (!grad.defined()) {
+    grad = engine_ops::is_exclusive(gradient) ? gradient : engine_ops::clone(gradient);
+  } else if (grad_enabled()) {  // differentiable ones must not change under whoever holds them
+    grad = engine_ops::add(grad, gradient);
   } else {
-    grad = engine_ops::clone(gradient);
+    engine_ops::add_(grad, gradient);
   }
   if (!post_hooks_.empty()) {
     const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
@@ -93,6 +85,13 @@ Edge edge_of(const Tensor& tensor) {
   const AutogradMeta& meta = *tensor.impl().autograd;
   if (meta.grad_fn) return {meta.grad_fn, meta.output_nr};
   return {meta.sink, 0};
+}
+
+void set_history(const Tensor& tensor, Edge source) {
+  auto meta = std::make_unique<AutogradMeta>();
+  meta->grad_fn = std::move(source.node);
+  meta->output_nr = source.output_nr;
+  tensor.impl().autograd = std::move(meta);
 }
 
 }  // namespace invar

@@ -121,11 +121,17 @@ class GradSink final : public Node {
   std::vector<std::function<void(const Tensor&)>> post_hooks_;
 };
 
+/// Makes a tensor, without history.
+using Recipe = std::function<Tensor()>;
+
 /// Autograd state of a tensor that requires grad.
 struct AutogradMeta : Pooled {
   NodePtr grad_fn;              ///< set for an interior tensor
   int output_nr = 0;            ///< which of grad_fn's outputs this is
   IntrusivePtr<GradSink> sink;  ///< set for a leaf
+  /// See Note [Recomputing] in saved_tensor.hpp. For the tensor at `recipe_version` only.
+  std::weak_ptr<const Recipe> recipe;
+  std::uint32_t recipe_version = 0;
   /// Null until first used. Shared with the hook of retain_grad, which must not own the tensor it
   /// belongs to.
   std::shared_ptr<Tensor> grad;
@@ -142,5 +148,8 @@ struct AutogradMeta : Pooled {
 
 /// Where the gradient of `tensor` goes: empty if it requires none.
 Edge edge_of(const Tensor& tensor);
+
+/// Makes `tensor`, which has no history, the output of a node: the inverse of edge_of.
+void set_history(const Tensor& tensor, Edge source);
 
 }  // namespace invar

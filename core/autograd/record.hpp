@@ -14,6 +14,7 @@
 //   (const Tensor& g, Needs needs)          one output; needs[i]: input i wants its gradient
 //   (const Tensors& gs, Needs needs)        several outputs; an undefined gs[k] means zero
 // and returns one gradient per input; an undefined one means zero.
+#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <invar/core/autograd/grad_mode.hpp>
@@ -48,30 +49,25 @@ class FunctionNode final : public Node {
 using TensorRefs = std::initializer_list<std::reference_wrapper<const Tensor>>;
 
 /// True iff an operation on these inputs is to be recorded: recording is on and one requires grad.
-inline bool needs_grad(TensorRefs inputs) {
-  if (!grad_enabled()) return false;
-  for (const Tensor& x : inputs) {
-    if (x.requires_grad()) return true;
-  }
-  return false;
+template <class Inputs = TensorRefs>
+bool needs_grad(const Inputs& inputs) {
+  return grad_enabled() && std::any_of(inputs.begin(), inputs.end(),
+                                       [](const Tensor& x) { return x.requires_grad(); });
 }
-inline bool needs_grad(const Tensors& inputs) {
-  if (!grad_enabled()) return false;
-  for (const Tensor& x : inputs) {
-    if (x.requires_grad()) return true;
-  }
-  return false;
+
+/// A node that knows its inputs, but not yet its outputs.
+template <class Inputs, class Vjp>
+NodePtr make_node(const char* op, const Inputs& inputs, Vjp vjp) {
+  NodePtr node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
+  node->reserve_inputs(inputs.size());
+  for (const Tensor& x : inputs) node->add_input(x);
+  return node;
 }
 
 /// Records an operation with one output, if needs_grad(inputs); returns the output.
 template <class Inputs = TensorRefs, class Vjp>
 Tensor record(const char* op, const Inputs& inputs, Tensor output, Vjp vjp) {
-  if (needs_grad(inputs)) {
-    auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
-    node->reserve_inputs(inputs.size());
-    for (const Tensor& x : inputs) node->add_input(x);
-    node->add_output(output);
-  }
+  if (needs_grad(inputs)) make_node(op, inputs, std::move(vjp))->add_output(output);
   return output;
 }
 
@@ -79,9 +75,7 @@ Tensor record(const char* op, const Inputs& inputs, Tensor output, Vjp vjp) {
 template <class Inputs = TensorRefs, class Vjp>
 Tensors record_all(const char* op, const Inputs& inputs, Tensors outputs, Vjp vjp) {
   if (needs_grad(inputs)) {
-    auto node = make_intrusive<FunctionNode<Vjp>>(op, std::move(vjp));
-    node->reserve_inputs(inputs.size());
-    for (const Tensor& x : inputs) node->add_input(x);
+    const NodePtr node = make_node(op, inputs, std::move(vjp));
     for (Tensor& y : outputs) node->add_output(y);
   }
   return outputs;

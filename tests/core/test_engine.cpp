@@ -175,6 +175,55 @@ TEST_CASE("a saved tensor that was changed in place", "[unit]") {
   }
 }
 
+TEST_CASE("a saved tensor that is made anew", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  int made = 0;
+  // y = 3 x, which square() saves.
+  const auto make = [&made](const Tensor& x) { return ++made, x.detach() * 3.0; };
+  const auto triple = [&](const Tensor& x) {
+    const auto recipe =
+        std::make_shared<const Recipe>([=, x = SavedTensor(x)] { return make(x.get()); });
+    const Tensor y =
+        record("triple", {x}, make(x), [recipe](const Tensor& g) -> Tensors { return {g * 3.0}; });
+    set_recipe(y, recipe);
+    return y;
+  };
+  Tensor y = triple(x);
+  REQUIRE(has_recipe(y));
+  const std::size_t with_y = allocator().stats().in_use;
+  const Tensor z = sum(y * y);
+  SECTION("is not kept, and made for each who saved it") {
+    y = {};
+    CHECK(allocator().stats().in_use <= with_y);
+    z.backward();
+    CHECK(made == 3);
+    CHECK(values(x.grad()) == std::vector<double>{18, 36});
+  }
+  SECTION("has its history when the backward pass is recorded") {
+    const Tensor dx = grad({z}, {x}, {}, {.create_graph = true})[0];
+    CHECK(values(dx) == std::vector<double>{18, 36});
+    CHECK(values(grad({sum(dx * dx)}, {x})[0]) == std::vector<double>{2 * 18 * 18, 2 * 18 * 36});
+  }
+  SECTION("comes from what its operation saved: a change of that is noticed") {
+    NoGrad guard;
+    add_(x, 1.0);
+    CHECK_THAT(error_of([&] { z.backward(); }), ContainsSubstring("changed in place"));
+  }
+  SECTION("is kept as it is if it was changed before it was saved") {
+    {
+      NoGrad guard;
+      add_(y, 1.0);
+    }
+    CHECK_FALSE(has_recipe(y));
+    sum(y * y).backward();
+    CHECK(values(x.grad()) == std::vector<double>{24, 42});
+  }
+  SECTION("keeps nothing alive once its graph is released") {
+    z.backward();
+    CHECK_FALSE(has_recipe(y));
+  }
+}
+
 TEST_CASE("what backward cannot start from", "[unit]") {
   const Tensor x = tensor({1.0, 2.0}, kLeaf);
   CHECK_THAT(error_of([&] { exp(x).backward(); }),

@@ -6,6 +6,7 @@
 #include <invar/nn/resnet.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/norm.hpp>
 #include <invar/ops/reduce.hpp>
 
 using namespace invar;
@@ -26,4 +27,24 @@ TEST_CASE("a training step in its steady state takes no memory from the system",
   CHECK(after.requests > before.requests);
   CHECK(after.from_system == before.from_system);
   CHECK(after.in_use == before.in_use);
+}
+
+TEST_CASE("a batch-norm's output is not kept for the backward pass", "[unit]") {
+  const Tensor x = randn({64, 32, 32, 16}, {.requires_grad = true});
+  const std::size_t bytes = x.storage()->bytes();
+  const std::size_t before = allocator().stats().in_use;
+  const auto kept = [&] { return allocator().stats().in_use - before; };
+  const auto norm = [](const Tensor& x, const Tensor& residual = {}) {
+    return batch_norm_relu(x, {}, {}, {}, {}, {}, residual);
+  };
+  SECTION("but made anew from its input") {
+    const Tensor loss = sum(square(norm(x)));
+    CHECK(kept() < bytes / 8);
+  }
+  SECTION("unless its residual is made anew") {
+    const Tensor y = norm(x);
+    const Tensor loss = sum(square(norm(x, y)));
+    CHECK(kept() > 2 * bytes - bytes / 8);  // y, which is alive, and the output
+    CHECK(kept() < 2 * bytes + bytes / 8);
+  }
 }
