@@ -16,6 +16,12 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kSmall = std::size_t{512} << 10;  // up to here blocks come from buckets
+constexpr std::size_t kGranule = std::size_t{1} << 16;  // in multiples of this
+
+std::size_t round_up(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 struct Bucket {
   int index;
@@ -33,6 +39,19 @@ Bucket bucket_of(std::size_t bytes) {
   const std::size_t eighths = (bytes - (std::size_t{1} << octave) + step - 1) / step;  // 1..8
   return {(octave - 8) * 8 + static_cast<int>(eighths) - 1,
           (std::size_t{1} << octave) + eighths * step};
+}
+
+std::size_t bytes_of_bucket(int index) {
+  return index < 8 ? (static_cast<std::size_t>(index) + 1) * 64
+                   : (std::size_t{1} << (index / 8 + 8)) / 8 *
+                         (8 + static_cast<std::size_t>(index) % 8 + 1);
+}
+
+bool is_large(std::size_t bytes) { return bytes > kSmall; }
+
+/// What a request takes.
+std::size_t rounded(std::size_t bytes) {
+  return is_large(bytes) ? round_up(bytes, kGranule) : bucket_of(bytes).bytes;
 }
 
 // A cached block belongs to nobody: AddressSanitizer reports whoever touches it.
@@ -65,52 +84,126 @@ std::string readable(std::size_t bytes) {
 
 }  // namespace
 
-void* CachingAllocator::allocate(std::size_t bytes) {
-  check(bytes <= (std::size_t{1} << 48), "allocate",
-        "expected at most 2^48 bytes, got {}: is a shape wrong?", bytes);
-  const Bucket bucket = bucket_of(bytes);
+void* CachingAllocator::allocate(std::size_t requested) {
+  check(requested <= (std::size_t{1} << 48), "allocate",
+        "expected at most 2^48 bytes, got {}: is a shape wrong?", requested);
+  const std::size_t bytes = rounded(requested);
   std::lock_guard lock(mutex_);
   ++stats_.requests;
-  void* block = nullptr;
-  if (auto& list = free_[bucket.index]; !list.empty()) {
-    block = list.back();
-    list.pop_back();
-    stats_.cached -= bucket.bytes;
-    set_poisoned(block, bucket.bytes, false);
-  } else {
-    const std::size_t held = stats_.in_use + stats_.cached + bucket.bytes;
-    const std::size_t bound = all_time_peak_ + all_time_peak_ / 2 + (std::size_t{64} << 20);
-    const bool over_limit = stats_.limit != 0 && held > stats_.limit;
-    if (over_limit || (stats_.cached > 0 && held > bound)) empty_cache_locked();
-    if (over_limit && stats_.in_use + bucket.bytes > stats_.limit) {
-      fail("allocate",
-           "out of memory: asked for {}, {} in use of a limit of {}: use a smaller batch or raise "
-           "the limit",
-           readable(bytes), readable(stats_.in_use), readable(stats_.limit));
-    }
-    block = raw_.allocate(bucket.bytes);
-    if (!block) {
-      empty_cache_locked();
-      block = raw_.allocate(bucket.bytes);
-    }
-    check(block != nullptr, "allocate",
-          "out of memory: asked for {}, {} in use: use a smaller batch or model", readable(bytes),
-          readable(stats_.in_use));
-    ++stats_.from_system;
+  void* block = take_cached(bytes);
+  if (!block) {
+    take_from_system(requested);
+    block = take_cached(bytes);
   }
-  stats_.in_use += bucket.bytes;
+  set_poisoned(block, bytes, false);
+  stats_.cached -= bytes;
+  stats_.in_use += bytes;
   stats_.peak = std::max(stats_.peak, stats_.in_use);
   all_time_peak_ = std::max(all_time_peak_, stats_.in_use);
   return block;
 }
 
-void CachingAllocator::release(void* block, std::size_t bytes) noexcept {
-  const Bucket bucket = bucket_of(bytes);
+void CachingAllocator::release(void* block, std::size_t requested) noexcept {
+  const std::size_t bytes = rounded(requested);
   std::lock_guard lock(mutex_);
-  stats_.in_use -= bucket.bytes;
-  stats_.cached += bucket.bytes;
-  set_poisoned(block, bucket.bytes, true);
-  free_[bucket.index].push_back(block);
+  stats_.in_use -= bytes;
+  stats_.cached += bytes;
+  set_poisoned(block, bytes, true);
+  if (is_large(bytes)) {
+    add_hole(chunks_.find(static_cast<char*>(block)));
+  } else {
+    small_[static_cast<std::size_t>(bucket_of(bytes).index)].push_back(block);
+  }
+}
+
+/// Null if there is nothing that fits.
+void* CachingAllocator::take_cached(std::size_t bytes) {
+  if (is_large(bytes)) {
+    const auto smallest = holes_.lower_bound({bytes, nullptr});
+    return smallest == holes_.end() ? nullptr : cut(chunks_.find(smallest->second), bytes);
+  }
+  auto& list = small_[static_cast<std::size_t>(bucket_of(bytes).index)];
+  if (list.empty()) return nullptr;
+  void* const block = list.back();
+  list.pop_back();
+  return block;
+}
+
+/// Puts what serves a request into the cache.
+void CachingAllocator::take_from_system(std::size_t requested) {
+  const std::size_t bytes = rounded(requested);
+  const auto held = [this] { return stats_.in_use + stats_.cached; };
+  const auto over_limit = [&](std::size_t more) {
+    return stats_.limit != 0 && held() + more > stats_.limit;
+  };
+  const std::size_t bound = all_time_peak_ + all_time_peak_ / 2 + (std::size_t{64} << 20);
+  if (over_limit(bytes) || held() + bytes > bound) empty_cache_locked();
+  if (over_limit(bytes)) {
+    fail("allocate",
+         "out of memory: asked for {}, {} in use and {} in pieces too small, of a limit of {}: use "
+         "a "
+         "smaller batch or raise the limit",
+         readable(requested), readable(stats_.in_use), readable(stats_.cached),
+         readable(stats_.limit));
+  }
+  std::size_t fresh = bytes;
+  if (is_large(bytes)) {
+    fresh = std::max(round_up(bytes, kHugePage), round_up(held() / 8, kHugePage));
+    if (over_limit(fresh)) fresh = bytes;
+  }
+  void* block = raw_.allocate(fresh);
+  if (!block) {
+    empty_cache_locked();
+    block = raw_.allocate(fresh = bytes);
+  }
+  check(block != nullptr, "allocate",
+        "out of memory: asked for {}, {} in use: use a smaller batch or model", readable(requested),
+        readable(stats_.in_use));
+  ++stats_.from_system;
+  stats_.cached += fresh;
+  set_poisoned(block, fresh, true);
+  if (is_large(bytes)) {
+    const auto chunk = chunks_.insert({static_cast<char*>(block), {fresh, false, true}}).first;
+    add_hole(chunk);
+  } else {
+    small_[static_cast<std::size_t>(bucket_of(bytes).index)].push_back(block);
+  }
+}
+
+/// Uses the beginning of a hole; the rest of it remains one.
+void* CachingAllocator::cut(Chunks::iterator hole, std::size_t bytes) {
+  auto& [address, chunk] = *hole;
+  holes_.erase({chunk.bytes, address});
+  chunk.hole = false;
+  if (chunk.bytes > bytes) {
+    const std::size_t rest = chunk.bytes - bytes;
+    chunk.bytes = bytes;
+    chunks_.insert({address + bytes, {rest, true, false}});
+    holes_.insert({rest, address + bytes});
+  }
+  return address;
+}
+
+/// Makes a chunk a hole, one with the holes beside it.
+void CachingAllocator::add_hole(Chunks::iterator chunk) {
+  const auto absorb = [this](Chunks::iterator first, Chunks::iterator second) {
+    first->second.bytes += second->second.bytes;
+    chunks_.erase(second);
+  };
+  chunk->second.hole = true;
+  if (const auto next = std::next(chunk);
+      next != chunks_.end() && next->second.hole && !next->second.begins_segment) {
+    holes_.erase({next->second.bytes, next->first});
+    absorb(chunk, next);
+  }
+  if (!chunk->second.begins_segment) {
+    if (const auto before = std::prev(chunk); before->second.hole) {
+      holes_.erase({before->second.bytes, before->first});
+      absorb(before, chunk);
+      chunk = before;
+    }
+  }
+  holes_.insert({chunk->second.bytes, chunk->first});
 }
 
 MemoryStats CachingAllocator::stats() const {
@@ -134,18 +227,27 @@ void CachingAllocator::empty_cache() {
 }
 
 void CachingAllocator::empty_cache_locked() noexcept {
-  for (int octave = 0; octave < kBuckets; ++octave) {
-    if (free_[octave].empty()) continue;
-    const std::size_t bytes = octave < 8
-                                  ? (octave + 1) * std::size_t{64}
-                                  : (std::size_t{1} << (octave / 8 + 8)) / 8 * (8 + octave % 8 + 1);
-    for (void* block : free_[octave]) {
-      set_poisoned(block, bytes, false);
-      raw_.release(block, bytes);
-    }
-    free_[octave].clear();
+  const auto give_back = [this](void* block, std::size_t bytes) {
+    set_poisoned(block, bytes, false);
+    raw_.release(block, bytes);
+    stats_.cached -= bytes;
+  };
+  for (int index = 0; index < kBuckets; ++index) {
+    auto& blocks = small_[static_cast<std::size_t>(index)];
+    for (void* block : blocks) give_back(block, bytes_of_bucket(index));
+    blocks.clear();
   }
-  stats_.cached = 0;
+  for (auto chunk = chunks_.begin(); chunk != chunks_.end();) {
+    const auto next = std::next(chunk);
+    const bool whole_segment =
+        chunk->second.begins_segment && (next == chunks_.end() || next->second.begins_segment);
+    if (chunk->second.hole && whole_segment) {
+      holes_.erase({chunk->second.bytes, chunk->first});
+      give_back(chunk->first, chunk->second.bytes);
+      chunks_.erase(chunk);
+    }
+    chunk = next;
+  }
 }
 
 CachingAllocator& allocator(Device device) {

@@ -1,20 +1,28 @@
 #pragma once
-// The caching allocator: freed blocks are kept in buckets by size and handed out again, so that a
-// training step in its steady state asks the operating system for nothing.
+// The caching allocator: freed memory is kept and handed out again, so that a training step in its
+// steady state asks the operating system for nothing.
 //
-//   - Sizes are rounded up to one of eight buckets per power of two (at most 12.5 % waste), 64-byte
-//     aligned; a block only ever serves its own bucket.
+//   - Small blocks (up to 512 KiB) are kept in buckets by size, eight per power of two (at
+//   most 12.5
+//   %
+//     waste); a block only ever serves its own bucket.
+//   - Large ones are cut from segments: the smallest hole that fits is cut to size, what is given
+//   back
+//     joins the holes beside it. Tensors of different sizes thus share memory over a step. A fresh
+//     segment is as large as the request, or an eighth of what is held already.
 //   - The cache is bounded: before fresh memory is taken beyond 1.5 x the peak in use (+ 64 MiB),
-//   all
-//     cached blocks go back first. Changing shapes therefore cannot make memory creep.
+//     whatever is wholly unused goes back first. Changing shapes therefore cannot make memory
+//     creep.
 //   - With a limit set, an allocation that would pass it first empties the cache, then throws Error
 //     naming what was asked, in use and allowed.
-//   - Thread safe (one mutex).
+//   - Blocks are 64-byte aligned. Thread safe (one mutex).
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <invar/core/device.hpp>
+#include <map>
 #include <mutex>
+#include <set>
 #include <vector>
 
 namespace invar {
@@ -22,7 +30,7 @@ namespace invar {
 struct MemoryStats {
   std::size_t in_use = 0;         ///< bytes held by live storages
   std::size_t peak = 0;           ///< highest in_use since the last reset_peak
-  std::size_t cached = 0;         ///< bytes kept for reuse
+  std::size_t cached = 0;         ///< bytes kept for reuse; the system may not have backed them yet
   std::size_t limit = 0;          ///< upper bound of in_use + cached; 0: none
   std::uint64_t requests = 0;     ///< calls of allocate
   std::uint64_t from_system = 0;  ///< requests that the cache could not serve
@@ -51,12 +59,27 @@ class CachingAllocator {
   void empty_cache();
 
  private:
-  static constexpr int kBuckets = 8 * 64;
+  static constexpr int kBuckets = 11 * 8;  // of small blocks
+
+  /// A stretch of a segment, in use or a hole. Two holes are never neighbours.
+  struct Chunk {
+    std::size_t bytes;
+    bool hole;
+    bool begins_segment;
+  };
+  using Chunks = std::map<char*, Chunk>;
+
+  void* take_cached(std::size_t bytes);
+  void take_from_system(std::size_t requested);
+  void* cut(Chunks::iterator hole, std::size_t bytes);
+  void add_hole(Chunks::iterator chunk);
   void empty_cache_locked() noexcept;
 
   RawMemory raw_;
   mutable std::mutex mutex_;
-  std::array<std::vector<void*>, kBuckets> free_;
+  std::array<std::vector<void*>, kBuckets> small_;
+  Chunks chunks_;  ///< all of all segments
+  std::set<std::pair<std::size_t, char*>> holes_;
   MemoryStats stats_;
   std::size_t all_time_peak_ = 0;
 };

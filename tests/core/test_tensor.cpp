@@ -402,19 +402,25 @@ TEST_CASE("the allocator reuses blocks and keeps its bounds", "[unit]") {
   CHECK_THROWS_WITH(allocator(Device{DeviceType::cuda, 0}), ContainsSubstring("no CUDA"));
 }
 
+namespace {
+
+/// The system's memory, counted.
+std::size_t held;
+const RawMemory kCounted{[](std::size_t bytes) {
+                           held += bytes;
+                           return std::aligned_alloc(64, bytes);
+                         },
+                         [](void* block, std::size_t bytes) {
+                           held -= bytes;
+                           std::free(block);
+                         }};
+
+}  // namespace
+
 TEST_CASE("every bucket of the allocator is freed with the size it was taken with", "[unit]") {
-  static std::size_t held;
   held = 0;
   {
-    const auto take = [](std::size_t bytes) {
-      held += bytes;
-      return std::aligned_alloc(64, bytes);
-    };
-    const auto give = [](void* block, std::size_t bytes) {
-      held -= bytes;
-      std::free(block);
-    };
-    CachingAllocator memory({take, give});
+    CachingAllocator memory(kCounted);
     for (std::size_t bytes = 0; bytes < 70000; bytes = bytes * 9 / 8 + 1) {
       void* block = memory.allocate(bytes);
       CHECK(reinterpret_cast<std::uintptr_t>(block) % 64 == 0);
@@ -426,6 +432,69 @@ TEST_CASE("every bucket of the allocator is freed with the size it was taken wit
     CHECK(held == memory.stats().cached);
     memory.empty_cache();
   }
+  CHECK(held == 0);
+}
+
+TEST_CASE("large blocks of different sizes share memory", "[unit]") {
+  held = 0;
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  CachingAllocator memory(kCounted);
+  const auto take = [&](std::size_t bytes) { return memory.allocate(bytes); };
+  void* const whole = take(16 * kMiB);
+  memory.release(whole, 16 * kMiB);
+  REQUIRE(memory.stats().from_system == 1);
+  std::vector<void*> parts;
+  for (int i = 0; i < 16; ++i) parts.push_back(take(kMiB));
+  CHECK(memory.stats().from_system == 1);
+  // Given back in any order, they are one again.
+  for (const std::size_t i : {3, 1, 2, 0, 15, 14, 4, 6, 5, 13, 7, 9, 8, 11, 12, 10}) {
+    memory.release(parts[i], kMiB);
+  }
+  CHECK(take(16 * kMiB) == whole);
+  CHECK(memory.stats().from_system == 1);
+  memory.release(whole, 16 * kMiB);
+  memory.empty_cache();
+  CHECK(held == 0);
+}
+
+TEST_CASE("blocks of any sizes, taken and given back at random, never overlap", "[unit]") {
+  held = 0;
+  struct Block {
+    unsigned char* bytes;
+    std::size_t size;
+    unsigned char mark;
+  };
+  std::vector<Block> blocks;
+  CachingAllocator memory(kCounted);
+  Generator generator(3);
+  const auto below = [&](std::int64_t n) {
+    return static_cast<std::size_t>(randint(0, n, {}, {.dtype = DType::i64}, generator).item());
+  };
+  std::size_t asked = 0;
+  for (int i = 0; i < 3000; ++i) {
+    if (blocks.size() < 40 && below(2) == 0) {
+      const std::size_t size = std::size_t{1} << below(23);  // 1 B to 4 MiB, and a bit more
+      blocks.push_back(
+          {nullptr, size + below(static_cast<std::int64_t>(size)), static_cast<unsigned char>(i)});
+      Block& block = blocks.back();
+      block.bytes = static_cast<unsigned char*>(memory.allocate(block.size));
+      asked += block.size;
+      std::fill_n(block.bytes, block.size, block.mark);
+    } else if (!blocks.empty()) {
+      std::swap(blocks[below(static_cast<std::int64_t>(blocks.size()))], blocks.back());
+      const Block block = blocks.back();
+      const auto ours = [&](unsigned char byte) { return byte == block.mark; };
+      REQUIRE(std::all_of(block.bytes, block.bytes + block.size, ours));
+      memory.release(block.bytes, block.size);
+      asked -= block.size;
+      blocks.pop_back();
+    }
+    const MemoryStats stats = memory.stats();
+    REQUIRE(stats.in_use >= asked);
+    REQUIRE(stats.in_use + stats.cached == held);
+  }
+  for (const Block& block : blocks) memory.release(block.bytes, block.size);
+  memory.empty_cache();
   CHECK(held == 0);
 }
 
