@@ -177,6 +177,12 @@ struct Kernels {
   /// Overwrites x[.., n, m] (dense) with the solution y of a y = x, a[.., n, n] triangular and laid
   /// out as for matmul.
   void (*solve_triangular)(const Tensor& a, bool upper, const Tensor& x);
+  /// Ascending eigenvalues [.., n] of the symmetric x[.., n, n], whose lower triangles are read,
+  /// and the eigenvectors as columns of `vectors` [.., n, n], which may be undefined. x is finite,
+  /// the outputs are dense.
+  void (*eigh)(const Tensor& x, const Tensor& values, const Tensor& vectors);
+  /// Descending singular values [.., min(n, m)] of x[.., n, m], which is finite; dense.
+  void (*svdvals)(const Tensor& x, const Tensor& values);
 
   // indexing: `index` is i64 and in range
   /// The first index, in row-major order, that is not in [0, size).

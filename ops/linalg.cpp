@@ -75,6 +75,28 @@ void check_square(const char* op, const Tensor& x) {
         x.shape());
 }
 
+void check_finite(const char* op, const Tensor& x) {
+  check(kernel(&Kernels::all_finite, x.device(), op)(x), op,
+        "expected finite numbers, got a NaN or an infinity");
+}
+
+void check_eigen(const char* op, const Tensor& x) {
+  check_square(op, x);
+  check_finite(op, x);
+}
+
+/// One number per row of the matrices x.
+Tensor eigenvalues_like(const Tensor& x) {
+  return empty(Dims(std::span(x.shape().begin(), x.shape().end() - 1)), x.options());
+}
+
+/// The gradient rule of what has none.
+Tensors no_rule(const char* op) {
+  fail(op,
+       "expected no backward pass through it, got one: it has no gradient rule; detach() its "
+       "input");
+}
+
 }  // namespace
 
 Tensor diagonal(const Tensor& x, std::int64_t offset, int dim1, int dim2) {
@@ -157,6 +179,34 @@ Tensor solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool left)
                   }
                   return {da, needs[1] ? sum_to(rhs, to) : Tensor()};
                 });
+}
+
+Eigh eigh(const Tensor& x) {
+  check_eigen("eigh", x);
+  const Tensor values = eigenvalues_like(x), vectors = empty(x.shape(), x.options());
+  kernel(&Kernels::eigh, x.device(), "eigh")(x, values, vectors);
+  const Tensors outputs = record_all("eigh", {x}, {values, vectors},
+                                     [](const Tensors&, Needs) { return no_rule("eigh"); });
+  return {outputs[0], outputs[1]};
+}
+
+Tensor eigvalsh(const Tensor& x) {
+  check_eigen("eigvalsh", x);
+  const Tensor values = eigenvalues_like(x);
+  kernel(&Kernels::eigh, x.device(), "eigvalsh")(x, values, {});
+  return record("eigvalsh", {x}, values, [](const Tensor&) { return no_rule("eigvalsh"); });
+}
+
+Tensor svdvals(const Tensor& x) {
+  check(is_floating(x.dtype()), "svdvals",
+        "expected a floating dtype, got {}: convert it with to()", x.dtype());
+  check(x.dim() >= 2, "svdvals", "expected matrices [.., n, m], got {}", x.shape());
+  check_finite("svdvals", x);
+  Dims shape(std::span(x.shape().begin(), x.shape().end() - 2));
+  shape.push_back(std::min(x.size(-2), x.size(-1)));
+  const Tensor values = empty(shape, x.options());
+  kernel(&Kernels::svdvals, x.device(), "svdvals")(x, values);
+  return record("svdvals", {x}, values, [](const Tensor&) { return no_rule("svdvals"); });
 }
 
 }  // namespace invar

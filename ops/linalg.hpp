@@ -29,4 +29,17 @@ Tensor logdet(const Tensor& x);
 /// diagonal gives infinities and NaNs.
 Tensor solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool left = true);
 
+struct Eigh {
+  Tensor values;   ///< [.., n], ascending
+  Tensor vectors;  ///< [.., n, n]: column i belongs to value i; orthonormal, signs arbitrary
+};
+
+/// x = V diag(values) V^T for symmetric x [.., n, n]; only the lower triangle is read. No gradient
+/// rule: a backward pass through it is an Error (detach the input).
+Eigh eigh(const Tensor& x);
+/// The eigenvalues alone, at a fraction of the time. No gradient rule.
+Tensor eigvalsh(const Tensor& x);
+/// The singular values of x [.., n, m], descending: [.., min(n, m)]. No gradient rule.
+Tensor svdvals(const Tensor& x);
+
 }  // namespace invar

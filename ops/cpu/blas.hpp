@@ -12,15 +12,28 @@
 #include <cblas.h>
 #include <omp.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <invar/core/error.hpp>
 #include <limits>
 #include <string_view>
+#include <vector>
 
 extern "C" {
 void spotrf_(const char* uplo, const int* n, float* a, const int* lda, int* info);
 void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
+void ssyevd_(const char* jobz, const char* uplo, const int* n, float* a, const int* lda, float* w,
+             float* work, const int* lwork, int* iwork, const int* liwork, int* info);
+void dsyevd_(const char* jobz, const char* uplo, const int* n, double* a, const int* lda, double* w,
+             double* work, const int* lwork, int* iwork, const int* liwork, int* info);
+void sgesdd_(const char* jobz, const int* m, const int* n, float* a, const int* lda, float* s,
+             float* u, const int* ldu, float* vt, const int* ldvt, float* work, const int* lwork,
+             int* iwork, int* info);
+void dgesdd_(const char* jobz, const int* m, const int* n, double* a, const int* lda, double* s,
+             double* u, const int* ldu, double* vt, const int* ldvt, double* work, const int* lwork,
+             int* iwork, int* info);
 }
 
 namespace invar::cpu::blas {
@@ -73,6 +86,57 @@ inline void solve_triangular(CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int 
 inline void solve_triangular(CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int columns,
                              const double* a, int lda, double* b, int ldb) {
   cblas_dtrsm(CblasRowMajor, CblasLeft, uplo, trans, CblasNonUnit, n, columns, 1.0, a, lda, b, ldb);
+}
+
+namespace detail {
+
+template <class T, class Syevd>
+int eigh(Syevd* syevd, bool vectors, int n, T* a, T* values) {
+  const char* const job = vectors ? "V" : "N";
+  int info = 0, least_integers = 0, ask = -1;
+  T least = 0;
+  syevd(job, "U", &n, a, &n, values, &least, &ask, &least_integers, &ask, &info);
+  const int size = static_cast<int>(least), integers_size = least_integers;
+  std::vector<T> work(static_cast<std::size_t>(size));
+  std::vector<int> integers(static_cast<std::size_t>(integers_size));
+  syevd(job, "U", &n, a, &n, values, work.data(), &size, integers.data(), &integers_size, &info);
+  return info;
+}
+
+template <class T, class Gesdd>
+int svdvals(Gesdd* gesdd, int rows, int columns, T* a, T* values) {
+  // Row-major: LAPACK sees the transpose, which has the same singular values.
+  const int one = 1, ask = -1;
+  int info = 0;
+  T least = 0;
+  std::vector<int> integers(8 * static_cast<std::size_t>(std::min(rows, columns)));
+  gesdd("N", &columns, &rows, a, &columns, values, nullptr, &one, nullptr, &one, &least, &ask,
+        integers.data(), &info);
+  const int size = static_cast<int>(least);
+  std::vector<T> work(static_cast<std::size_t>(size));
+  gesdd("N", &columns, &rows, a, &columns, values, nullptr, &one, nullptr, &one, work.data(), &size,
+        integers.data(), &info);
+  return info;
+}
+
+}  // namespace detail
+
+/// Ascending eigenvalues of the symmetric a (n x n, its lower triangle is read), which is
+/// overwritten: by the eigenvectors as its rows if they are wanted. Returns 0 or LAPACK's
+/// complaint.
+inline int eigh(bool vectors, int n, float* a, float* values) {
+  return detail::eigh(ssyevd_, vectors, n, a, values);
+}
+inline int eigh(bool vectors, int n, double* a, double* values) {
+  return detail::eigh(dsyevd_, vectors, n, a, values);
+}
+
+/// Descending singular values of the dense a (rows x columns), which is overwritten.
+inline int svdvals(int rows, int columns, float* a, float* values) {
+  return detail::svdvals(sgesdd_, rows, columns, a, values);
+}
+inline int svdvals(int rows, int columns, double* a, double* values) {
+  return detail::svdvals(dgesdd_, rows, columns, a, values);
 }
 
 }  // namespace invar::cpu::blas

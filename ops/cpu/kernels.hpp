@@ -64,6 +64,8 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
 // linalg.cpp
 void cholesky(const Tensor& x, const Tensor& out);
 void solve_triangular(const Tensor& a, bool upper, const Tensor& x);
+void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors);
+void svdvals(const Tensor& x, const Tensor& values);
 
 // index.cpp
 std::optional<std::int64_t> index_outside(const Tensor& index, std::int64_t size);

@@ -80,4 +80,78 @@ void solve_triangular(const Tensor& a, bool upper, const Tensor& x) {
   });
 }
 
+void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors) {
+  const std::int64_t n = x.size(-1);
+  if (x.numel() == 0) return;
+  blas::check_sizes("eigh", {n});
+  blas::use_one_thread();
+  const std::int64_t count = x.numel() / (n * n);
+  std::vector<int> failed(static_cast<std::size_t>(count), 0);
+  visit_real(x.dtype(), "eigh", [&]<class T>() {
+    const std::vector<std::int64_t> offsets = matrix_offsets(x);
+    const std::int64_t row_stride = x.strides()[x.dim() - 2],
+                       column_stride = x.strides()[x.dim() - 1];
+    parallel_for(count, std::max<std::int64_t>(1, kGrain / (n * n)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   std::vector<T> work(static_cast<std::size_t>(n * n));
+                   for (; begin < end; ++begin) {
+                     const auto matrix = static_cast<std::size_t>(begin);
+                     const T* const from = x.data<T>() + offsets[matrix];
+                     for (std::int64_t i = 0; i < n; ++i) {
+                       for (std::int64_t j = 0; j <= i; ++j) {
+                         work[static_cast<std::size_t>(i * n + j)] =
+                             from[i * row_stride + j * column_stride];
+                       }
+                     }
+                     failed[matrix] = blas::eigh(vectors.defined(), static_cast<int>(n),
+                                                 work.data(), values.data<T>() + begin * n);
+                     if (!vectors.defined()) continue;
+                     T* const to = vectors.data<T>() + begin * n * n;
+                     for (std::int64_t i = 0; i < n; ++i) {
+                       for (std::int64_t j = 0; j < n; ++j) {
+                         to[j * n + i] = work[static_cast<std::size_t>(i * n + j)];
+                       }
+                     }
+                   }
+                 });
+  });
+  for (const int info : failed) {
+    check(info == 0, "eigh", "expected eigenvalues to converge, got LAPACK's code {}", info);
+  }
+}
+
+void svdvals(const Tensor& x, const Tensor& values) {
+  const std::int64_t rows = x.size(-2), columns = x.size(-1), least = std::min(rows, columns);
+  if (x.numel() == 0) return;
+  blas::check_sizes("svdvals", {rows, columns});
+  blas::use_one_thread();
+  const std::int64_t count = x.numel() / (rows * columns);
+  std::vector<int> failed(static_cast<std::size_t>(count), 0);
+  visit_real(x.dtype(), "svdvals", [&]<class T>() {
+    const std::vector<std::int64_t> offsets = matrix_offsets(x);
+    const std::int64_t row_stride = x.strides()[x.dim() - 2],
+                       column_stride = x.strides()[x.dim() - 1];
+    parallel_for(count, std::max<std::int64_t>(1, kGrain / (rows * columns)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   std::vector<T> work(static_cast<std::size_t>(rows * columns));
+                   for (; begin < end; ++begin) {
+                     const auto matrix = static_cast<std::size_t>(begin);
+                     const T* const from = x.data<T>() + offsets[matrix];
+                     for (std::int64_t i = 0; i < rows; ++i) {
+                       for (std::int64_t j = 0; j < columns; ++j) {
+                         work[static_cast<std::size_t>(i * columns + j)] =
+                             from[i * row_stride + j * column_stride];
+                       }
+                     }
+                     failed[matrix] =
+                         blas::svdvals(static_cast<int>(rows), static_cast<int>(columns),
+                                       work.data(), values.data<T>() + begin * least);
+                   }
+                 });
+  });
+  for (const int info : failed) {
+    check(info == 0, "svdvals", "expected singular values to converge, got LAPACK's code {}", info);
+  }
+}
+
 }  // namespace invar::cpu

@@ -34,6 +34,8 @@ const Kernels& table() {
       .matmul = matmul,
       .cholesky = cholesky,
       .solve_triangular = solve_triangular,
+      .eigh = eigh,
+      .svdvals = svdvals,
       .index_outside = index_outside,
       .gather = gather,
       .scatter_add = scatter_add,

@@ -6,6 +6,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
@@ -225,6 +226,41 @@ TEST_CASE("solve_triangular solves", "[unit]") {
   }
 }
 
+TEST_CASE("eigh, eigvalsh and svdvals", "[unit]") {
+  Generator generator(6);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const double tolerance = dtype == DType::f32 ? 1e-4 : 1e-12;
+    for (const Dims& shape :
+         {Dims{1, 1}, {5, 5}, {70, 70}, {3, 4, 4}, {2, 1, 3, 3}, {0, 2, 2}, {2, 0, 0}}) {
+      const Tensor a = randn(shape, {.dtype = dtype}, generator);
+      const Tensor x = a + transpose(a);
+      const auto [values, vectors] = eigh(x);
+      CHECK(largest(matmul(vectors * unsqueeze(values, -2), transpose(vectors)) - x) < tolerance);
+      CHECK(largest(matmul(transpose(vectors), vectors) - eye(shape.back(), -1, {.dtype = dtype})) <
+            tolerance);
+      CHECK(largest(eigvalsh(x) - values) < tolerance);
+      CHECK(largest(eigvalsh(tril(x)) - values) < tolerance);  // reads the lower triangle only
+      CHECK(largest(eigvalsh(transpose(x)) - values) < tolerance);
+      if (shape.back() > 1)
+        CHECK(all(ge(narrow(values, -1, 1, shape.back() - 1),
+                     narrow(values, -1, 0, shape.back() - 1)))
+                  .item<bool>());
+    }
+    // The squares of the singular values are the eigenvalues of x x^T, ascending.
+    for (const Dims& shape : {Dims{1, 1}, {3, 7}, {7, 3}, {2, 4, 6}, {40, 90}, {0, 3}, {3, 0}}) {
+      const Tensor x = randn(shape, {.dtype = dtype}, generator);
+      const bool wide = x.size(-2) <= x.size(-1);
+      const Tensor square_matrix = wide ? matmul(x, transpose(x)) : matmul(transpose(x), x);
+      CHECK(largest(flip(square(svdvals(x)), {x.dim() - 2}) - eigvalsh(square_matrix)) <
+            tolerance * 100);
+      CHECK(largest(svdvals(transpose(x)) - svdvals(x)) < tolerance);
+    }
+  }
+  const Tensor known = tensor(std::vector<double>{2, 1, 1, 2}, {2, 2}, {.dtype = DType::f64});
+  CHECK(std::abs(at(eigvalsh(known), {0}) - 1) < 1e-14);
+  CHECK(std::abs(at(eigvalsh(known), {1}) - 3) < 1e-14);
+}
+
 TEST_CASE("cholesky reads the lower triangle only", "[unit]") {
   const Tensor x = tensor(std::vector<double>{4, NAN, 2, 5}, {2, 2}, {.dtype = DType::f64});
   const Tensor l = cholesky(x);
@@ -262,6 +298,12 @@ TEST_CASE("linalg: what it refuses", "[unit]") {
   refuses([&] { cholesky(ones({2})); }, "square");
   refuses([&] { cholesky(eye(2, -1, {.dtype = DType::i64})); }, "floating dtype");
   refuses([&] { logdet(ones({2, 3})); }, "[logdet] expected square matrices");
+  refuses([&] { eigh(ones({2, 3})); }, "[eigh] expected square matrices");
+  refuses([&] { eigvalsh(full({2, 2}, NAN)); }, "[eigvalsh] expected finite numbers");
+  refuses([&] { svdvals(full({2, 3}, INFINITY)); }, "[svdvals] expected finite numbers");
+  refuses([&] { svdvals(ones({2})); }, "[svdvals] expected matrices");
+  refuses([&] { sum(eigvalsh(eye(2).requires_grad_())).backward(); }, "no gradient rule");
+  refuses([&] { sum(svdvals(eye(2).requires_grad_())).backward(); }, "no gradient rule");
   refuses([&] { solve_triangular(eye(3), ones({3}), true); }, "unsqueeze");
   refuses(
       [&] {
