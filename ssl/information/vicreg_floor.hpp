@@ -1,0 +1,31 @@
+#pragma once
+// What VICReg's loss can reach: the number to log beside it.
+//
+// The covariance C of n samples has rank n - 1 at most. With variances s^2 in all d dimensions its
+// eigenvalues sum to d s^2, so their squares to (d s^2)^2 / (n-1) at least, and
+//
+//   c(z) = 1/d (|C|_F^2 - sum_j C_jj^2) >= K s^4,   K = d/(n-1) - 1,
+//
+// where K <= 0 (n > d) stands for 0: then variance and covariance terms can both vanish. For K > 0
+// they compete. With views that agree (invariance 0), std = sqrt(s^2 + eps) and the official
+// weights the best loss is that of
+//
+//   min over std of  25 (1 - std) + 2 K (std^2 - eps)^2,   std* = min(1, (25 / (8 K))^(1/3)) at eps
+//   = 0.
+//
+// Losses at different d/n therefore cannot be compared: at n 256 and d 2048 std* is 0.763 and the
+// loss never falls below 10.69; at n 256 and d 512 it is 2.02.
+#include <cstdint>
+#include <invar/ssl/objectives/vicreg.hpp>
+
+namespace invar::ssl {
+
+struct VicregFloor {
+  double std;   ///< std*, at most gamma
+  double loss;  ///< of two or more views
+};
+
+/// For batches of n samples (the global batch) and embeddings of d dimensions, n >= 2, d >= 1.
+VicregFloor vicreg_floor(std::int64_t n, std::int64_t d, const Vicreg::Options& options = {});
+
+}  // namespace invar::ssl
