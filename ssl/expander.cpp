@@ -15,6 +15,9 @@ nn::Sequential make_expander(std::int64_t features, const ExpanderOptions& optio
       expander.push_back(nn::BatchNorm1d(next));
       expander.push_back(nn::ReLU());
     }
+    if (last && options.last_batch_norm) {
+      expander.push_back(nn::BatchNorm1d(next, 1e-5, 0.1, /*affine=*/false));
+    }
     width = next;
   }
   return expander;

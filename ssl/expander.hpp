@@ -10,6 +10,8 @@ struct ExpanderOptions {
   std::vector<std::int64_t> layers = {2048, 2048, 2048};
   bool hidden_bias = true;  ///< of the linear layers before a batch-norm, as in the authors' code
   bool last_bias = false;
+  /// A BatchNorm1d without weight and bias after the last layer, as SimSiam and MoCo v3 have it.
+  bool last_batch_norm = false;
 };
 
 /// make_expander(512, {.layers = {8192, 8192, 8192}}) is VICReg's expander for a ResNet-18. An

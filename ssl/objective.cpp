@@ -1,5 +1,19 @@
 #include <invar/ssl/objective.hpp>
+#include <invar/ssl/objectives/barlow_twins.hpp>
+#include <invar/ssl/objectives/byol.hpp>
+#include <invar/ssl/objectives/corinfomax.hpp>
+#include <invar/ssl/objectives/mec.hpp>
+#include <invar/ssl/objectives/moco_v3.hpp>
+#include <invar/ssl/objectives/sigreg.hpp>
+#include <invar/ssl/objectives/simclr.hpp>
+#include <invar/ssl/objectives/simsiam.hpp>
+#include <invar/ssl/objectives/supcon.hpp>
+#include <invar/ssl/objectives/swav.hpp>
+#include <invar/ssl/objectives/tcr.hpp>
+#include <invar/ssl/objectives/vibcreg.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg_entropy.hpp>
+#include <invar/ssl/objectives/w_mse.hpp>
 #include <map>
 
 namespace invar::ssl {
@@ -17,9 +31,38 @@ std::unique_ptr<Objective> sized(JsonReader& options, std::int64_t dim) {
   return std::make_unique<O>(dim, O::read_options(options));
 }
 
+ObjectiveMaker vicreg_with(EntropyEstimator estimator) {
+  return [estimator](JsonReader& options, std::int64_t) {
+    return std::make_unique<VicregEntropy>(VicregEntropy::read_options(options, estimator));
+  };
+}
+
+ObjectiveMaker byol_with(EntropyEstimator estimator) {
+  return [estimator](JsonReader& options, std::int64_t dim) {
+    return std::make_unique<Byol>(dim, Byol::read_options(options, estimator));
+  };
+}
+
 std::map<std::string, ObjectiveMaker>& makers() {
   static std::map<std::string, ObjectiveMaker> table = {
+      {"barlow_twins", plain<BarlowTwins>},
+      {"byol", sized<Byol>},
+      {"byol_logdet", byol_with(EntropyEstimator::log_det)},
+      {"byol_pairdist", byol_with(EntropyEstimator::pairwise)},
+      {"corinfomax", sized<CorInfoMax>},
+      {"mec", sized<Mec>},
+      {"moco_v3", sized<MocoV3>},
+      {"sigreg", plain<SigReg>},
+      {"simclr", plain<SimClr>},
+      {"simsiam", sized<SimSiam>},
+      {"supcon", plain<SupCon>},
+      {"swav", sized<Swav>},
+      {"tcr", plain<Tcr>},
+      {"vibcreg", plain<VibcReg>},
       {"vicreg", plain<Vicreg>},
+      {"vicreg_logdet", vicreg_with(EntropyEstimator::log_det)},
+      {"vicreg_pairdist", vicreg_with(EntropyEstimator::pairwise)},
+      {"w_mse", plain<Wmse>},
   };
   return table;
 }

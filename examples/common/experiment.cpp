@@ -73,6 +73,7 @@ ssl::ExpanderOptions read_expander(const Json& json) {
   o.layers = reader.get("layers", o.layers);
   o.hidden_bias = reader.get("hidden_bias", o.hidden_bias);
   o.last_bias = reader.get("last_bias", o.last_bias);
+  o.last_batch_norm = reader.get("last_batch_norm", o.last_batch_norm);
   reader.finish();
   check(!o.layers.empty(), "expander", "expected at least one layer");
   return o;

@@ -1,10 +1,10 @@
 #include <cmath>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
-#include <invar/ops/loss.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
 
 namespace invar::ssl {
@@ -28,29 +28,21 @@ Tensor off_diagonal_covariance(const Tensor& z) {
   if (2 * n <= d) {
     total = sum(square(matmul(x, transpose(x)))) - sum(square(sum(square(x), {0})));
   } else {
-    total = sum(square(matmul(transpose(x), x) * (1 - eye(d, -1, z.options()))));
+    total = off_diagonal_squares(matmul(transpose(x), x));
   }
   return total / static_cast<double>(d);
 }
 
 ObjectiveOutput Vicreg::compute(const EmbeddedBatch& batch) {
   const Tensors& embeddings = batch.embeddings;
-  const std::size_t views = embeddings.size();
-  Tensor invariance = zeros({}, embeddings[0].options());
-  for (std::size_t a = 0; a < views; ++a) {
-    for (std::size_t b = a + 1; b < views; ++b) {
-      invariance = invariance + mse_loss(embeddings[a], embeddings[b]);
-    }
-  }
-  invariance = invariance / static_cast<double>(views * (views - 1) / 2);
-
+  const Tensor invariance = mean_squared_distance(embeddings);
   Tensor variance = zeros({}, embeddings[0].options());
   Tensor covariance = variance;
   for (const Tensor& z : embeddings) {
     variance = variance + variance_hinge(z, options_.gamma, options_.eps);
     covariance = covariance + off_diagonal_covariance(z);
   }
-  const double pair = 2.0 / static_cast<double>(views);
+  const double pair = 2.0 / static_cast<double>(embeddings.size());
   variance = variance * (options_.halve_variance ? pair / 2 : pair);
   covariance = covariance * pair;
 

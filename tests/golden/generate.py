@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Writes the golden files: what PyTorch computes in f64, for the C++ tests beside this script.
 
-usage: generate.py [--check] [ops] [networks] [optimisers]
+usage: generate.py [--check] [ops] [objectives] [networks] [optimisers]
 
-Writes ops.json, networks.json and optimisers.json beside itself, or only those named. With
---check it writes nothing, but computes everything again and compares with the files. This is the
-only place of the project that uses PyTorch; needs torch and torchvision.
+Writes ops.json, objectives.json, ... beside itself, or only those named. With
+--check it writes nothing, but computes everything again and compares with the files. This folder
+is the only place of the tests that uses PyTorch; needs torch and torchvision.
 
 ## Values that both sides make themselves
 
@@ -48,6 +48,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 import torchvision
 from torchvision.models.resnet import BasicBlock
+
+import objectives
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SAMPLES = 64
@@ -678,6 +680,10 @@ def generate_optimisers():
     return out
 
 
+def generate_objectives():
+    return objectives.generate(uniform, initial, below, record)
+
+
 # ---------------------------------------------------------------------------- files
 
 
@@ -714,7 +720,8 @@ def differences(new, old, path):
 
 
 def main(arguments):
-    generators = dict(ops=generate_ops, networks=generate_networks, optimisers=generate_optimisers)
+    generators = dict(ops=generate_ops, objectives=generate_objectives, networks=generate_networks,
+                      optimisers=generate_optimisers)
     check = "--check" in arguments
     names = [a for a in arguments if a != "--check"] or list(generators)
     unknown = set(names) - set(generators)

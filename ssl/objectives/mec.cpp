@@ -1,0 +1,67 @@
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/linalg.hpp>
+#include <invar/ops/matmul.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
+#include <invar/ssl/objectives/mec.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
+
+namespace invar::ssl {
+
+// tr(C^k) = sum (C^(k-1))_ij C_ji, so the last power is never formed.
+Tensor log_series_trace(const Tensor& c, int order) {
+  Tensor series = trace(c);
+  Tensor power = c;
+  for (int k = 2; k <= order; ++k) {
+    const double sign = k % 2 == 0 ? -1 : 1;
+    series = series + sum(power * transpose(c)) * (sign / k);
+    if (k < order) power = matmul(power, c);
+  }
+  return series;
+}
+
+Mec::Mec(std::int64_t dim, const Options& options)
+    : Objective("mec", {.targets = true}),
+      predictor(make_predictor(dim, options.hidden)),
+      options_(options) {}
+
+ObjectiveOutput Mec::compute(const EmbeddedBatch& batch) {
+  const std::size_t views = batch.embeddings.size();
+  const double n = static_cast<double>(batch.embeddings[0].size(0));
+  const double d = static_cast<double>(batch.embeddings[0].size(1));
+  const double warmed =
+      options_.warmup_epochs > 0 ? std::min(batch.epoch / options_.warmup_epochs, 1.0) : 1.0;
+  const double inverse_lambda = n * options_.eps / d * (8 - 7 * warmed);
+  Tensors p, t;
+  for (std::size_t v = 0; v < views; ++v) {
+    p.push_back(normalize(predictor(batch.embeddings[v])));
+    t.push_back(normalize(batch.targets[v]));
+  }
+  const Tensor length = mean_over_ordered_pairs(views, [&](std::size_t a, std::size_t b) {
+    return log_series_trace(matmul(p[a], transpose(t[b])) / inverse_lambda, options_.order);
+  });
+  return {-length * (inverse_lambda / n),
+          {{"inverse_lambda", full({}, inverse_lambda, length.options())}}};
+}
+
+double Mec::target_decay(double progress) const {
+  return cosine_to_one(options_.base_decay, progress);
+}
+
+Mec::Options Mec::read_options(JsonReader& reader) {
+  Options o;
+  o.eps = reader.get("eps", o.eps);
+  o.order = reader.get("order", o.order);
+  o.warmup_epochs = reader.get("warmup_epochs", o.warmup_epochs);
+  o.hidden = reader.get("hidden", o.hidden);
+  o.base_decay = reader.get("base_decay", o.base_decay);
+  check(o.eps > 0, "mec", "expected eps > 0, got {}", o.eps);
+  check(o.order >= 1 && o.hidden >= 1, "mec", "expected order >= 1 and hidden >= 1, got {} and {}",
+        o.order, o.hidden);
+  check(o.base_decay >= 0 && o.base_decay <= 1, "mec", "expected base_decay in [0, 1], got {}",
+        o.base_decay);
+  return o;
+}
+
+}  // namespace invar::ssl

@@ -1,0 +1,50 @@
+#include <cmath>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/loss.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ssl/expander.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
+#include <numbers>
+
+namespace invar::ssl {
+
+Tensor mean_over_pairs(std::size_t views,
+                       const std::function<Tensor(std::size_t a, std::size_t b)>& f) {
+  Tensor total;
+  for (std::size_t a = 0; a < views; ++a) {
+    for (std::size_t b = a + 1; b < views; ++b) {
+      total = total.defined() ? total + f(a, b) : f(a, b);
+    }
+  }
+  return total / static_cast<double>(views * (views - 1) / 2);
+}
+
+Tensor mean_over_ordered_pairs(std::size_t views,
+                               const std::function<Tensor(std::size_t a, std::size_t b)>& f) {
+  return mean_over_pairs(views, [&](std::size_t a, std::size_t b) { return f(a, b) + f(b, a); }) /
+         2;
+}
+
+Tensor mean_squared_distance(const Tensors& views) {
+  return mean_over_pairs(
+      views.size(), [&](std::size_t a, std::size_t b) { return mse_loss(views[a], views[b]); });
+}
+
+Tensor mean_cosine(const Tensor& x, const Tensor& y) {
+  return mean(sum(normalize(x) * normalize(y), {1}));
+}
+
+Tensor off_diagonal_squares(const Tensor& square_matrix) {
+  return sum(square(square_matrix * (1 - eye(square_matrix.size(0), -1, square_matrix.options()))));
+}
+
+nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden) {
+  return make_expander(dim, {.layers = {hidden, dim}, .hidden_bias = false, .last_bias = true});
+}
+
+double cosine_to_one(double base, double progress) {
+  return 1 - (1 - base) * (std::cos(std::numbers::pi * progress) + 1) / 2;
+}
+
+}  // namespace invar::ssl

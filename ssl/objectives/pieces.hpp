@@ -1,0 +1,34 @@
+#pragma once
+// What several objectives are made of.
+#include <cstdint>
+#include <functional>
+#include <invar/core/tensor.hpp>
+#include <invar/nn/container.hpp>
+
+namespace invar::ssl {
+
+/// Mean of f(a, b) over all pairs of views a < b, for an f that is symmetric.
+Tensor mean_over_pairs(std::size_t views,
+                       const std::function<Tensor(std::size_t a, std::size_t b)>& f);
+
+/// Mean of f(a, b) over all ordered pairs of views a != b.
+Tensor mean_over_ordered_pairs(std::size_t views,
+                               const std::function<Tensor(std::size_t a, std::size_t b)>& f);
+
+/// The mean of (z - z')^2 over samples, dimensions and pairs of views.
+Tensor mean_squared_distance(const Tensors& views);
+
+/// mean_i cos(x_i, y_i) over the rows of x, y [n, d].
+Tensor mean_cosine(const Tensor& x, const Tensor& y);
+
+/// Sum of the squares of a matrix' elements but for those of its diagonal.
+Tensor off_diagonal_squares(const Tensor& square_matrix);
+
+/// Linear(dim, hidden) without bias, BatchNorm1d, ReLU, Linear(hidden, dim): what turns embeddings
+/// into predictions of the other view's.
+nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden);
+
+/// 1 - (1 - base) (cos(pi progress) + 1) / 2: from base to 1 along a cosine.
+double cosine_to_one(double base, double progress);
+
+}  // namespace invar::ssl

@@ -1,0 +1,43 @@
+#pragma once
+// SIGReg, the objective of LeJEPA (Balestriero and LeCun, 2025): embeddings are to be a standard
+// normal cloud, tested along random directions by Epps and Pulley's statistic.
+//
+//   z                embeddings [n, d] of a view
+//   a                `slices` random directions of length 1;  u = z a  [n, slices]
+//   statistic        n * integral over [-t_max, t_max] of |1/n sum_i e^(i t u_i) - e^(-t^2/2)|^2
+//                    e^(-t^2/2) dt, by the trapezoidal rule on `knots` points
+//   sigreg           its mean over directions and views
+//   invariance       mean over views, n and d of (z - mean over views of z)^2
+//   loss             (1 - lambda) invariance + lambda sigreg
+//
+// slices 256, knots 17, t_max 5, lambda .05. The integrand is even, so that half of the points,
+// with twice the weight, give the same sum. The directions are new in every step, the same for all
+// views: from default_generator(). With local views (multi-crop), the authors take the mean over
+// the global ones only.
+#include <invar/ssl/objective.hpp>
+
+namespace invar::ssl {
+
+class SigReg : public Objective {
+ public:
+  struct Options {
+    double lambda = 0.05;
+    std::int64_t slices = 256;
+    std::int64_t knots = 17;  ///< odd
+    double t_max = 5;
+  };
+  explicit SigReg(const Options& options) : Objective("sigreg"), options_(options) {}
+  static Options read_options(JsonReader& reader);
+
+ private:
+  /// Terms: "invariance", "sigreg".
+  ObjectiveOutput compute(const EmbeddedBatch& batch) override;
+
+  Options options_;
+};
+
+/// The statistic above of each column of u [n, k]: [k]. About .33 on average for standard normal
+/// samples, proportional to n for others.
+Tensor epps_pulley(const Tensor& u, std::int64_t knots, double t_max);
+
+}  // namespace invar::ssl

@@ -1,0 +1,38 @@
+#include <invar/ops/elementwise.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
+#include <invar/ssl/objectives/vicreg_entropy.hpp>
+
+namespace invar::ssl {
+
+VicregEntropy::VicregEntropy(const Options& options)
+    : Objective(options.entropy.estimator == EntropyEstimator::log_det ? "vicreg_logdet"
+                                                                       : "vicreg_pairdist"),
+      options_(options),
+      vicreg_(options.vicreg) {}
+
+ObjectiveOutput VicregEntropy::compute(const EmbeddedBatch& batch) {
+  const Tensor entropy = mean_entropy(batch.embeddings, options_.entropy);
+  ObjectiveOutput output;
+  if (options_.replace) {
+    const Tensor invariance = mean_squared_distance(batch.embeddings);
+    output = {invariance * options_.vicreg.invariance, {{"invariance", invariance.detach()}}};
+  } else {
+    output = vicreg_(batch);
+  }
+  output.loss = output.loss - entropy * options_.entropy.weight;
+  output.terms.emplace_back("entropy", entropy.detach());
+  return output;
+}
+
+VicregEntropy::Options VicregEntropy::read_options(JsonReader& reader, EntropyEstimator estimator) {
+  Options o{.entropy = read_entropy_term(reader, estimator,
+                                         estimator == EntropyEstimator::log_det ? 10 : 2)};
+  o.vicreg = Vicreg::read_options(reader);
+  const auto regulariser = reader.get<std::string>("regulariser", "replace");
+  check(regulariser == "replace" || regulariser == "add", reader.where(),
+        "expected regulariser \"replace\" or \"add\", got \"{}\"", regulariser);
+  o.replace = regulariser == "replace";
+  return o;
+}
+
+}  // namespace invar::ssl

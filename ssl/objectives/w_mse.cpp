@@ -1,0 +1,56 @@
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
+#include <invar/ops/linalg.hpp>
+#include <invar/ops/matmul.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
+#include <invar/ssl/information/entropy.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
+#include <invar/ssl/objectives/w_mse.hpp>
+
+namespace invar::ssl {
+
+Tensor whiten(const Tensor& z, double eps) {
+  const Tensor x = z - mean(z, {-2}, /*keepdim=*/true);
+  Tensor c = covariance(z);
+  if (eps > 0) c = c * (1 - eps) + eye(z.size(-1), -1, z.options()) * eps;
+  // Rows w with L w = x, so w = x L^-T.
+  return solve_triangular(transpose(cholesky(c)), x, /*upper=*/true, /*left=*/false);
+}
+
+ObjectiveOutput Wmse::compute(const EmbeddedBatch& batch) {
+  const std::int64_t n = batch.embeddings[0].size(0), d = batch.embeddings[0].size(1);
+  const std::int64_t part = std::min(n, options_.part);
+  check(n % part == 0, "w_mse", "expected a batch that is a multiple of {}, got {}", part, n);
+  check(options_.eps > 0 || part > d, "w_mse",
+        "expected parts of more than d = {} samples, got {}: fewer have a singular covariance; use "
+        "a narrower expander, larger parts, or eps > 0",
+        d, part);
+  Tensor loss = zeros({}, batch.embeddings[0].options());
+  for (int i = 0; i < options_.iterations; ++i) {
+    const Tensor order = randperm(n);
+    Tensors w;
+    for (const Tensor& z : batch.embeddings) {
+      const Tensor parts = reshape(index_select(z, 0, order), {n / part, part, d});
+      w.push_back(reshape(whiten(parts, options_.eps), {n, d}));
+    }
+    loss = loss + mean_over_pairs(w.size(), [&](std::size_t a, std::size_t b) {
+             return 2 - 2 * mean_cosine(w[a], w[b]);
+           });
+  }
+  return {loss / static_cast<double>(options_.iterations), {}};
+}
+
+Wmse::Options Wmse::read_options(JsonReader& reader) {
+  Options o;
+  o.part = reader.get("part", o.part);
+  o.eps = reader.get("eps", o.eps);
+  o.iterations = reader.get("iterations", o.iterations);
+  check(o.part >= 2 && o.iterations >= 1, "w_mse",
+        "expected part >= 2 and iterations >= 1, got {} and {}", o.part, o.iterations);
+  check(o.eps >= 0 && o.eps <= 1, "w_mse", "expected eps in [0, 1], got {}", o.eps);
+  return o;
+}
+
+}  // namespace invar::ssl
