@@ -101,9 +101,10 @@ struct Differences {
   std::int64_t of = 0;
 };
 
-Differences differences(const char* op, const Tensors& a, const Tensors& b, std::int64_t n) {
+Differences differences(const char* op, const Tensors& a, const Tensors& b, const Tensor& x) {
+  const std::int64_t n = x.size(0);
   internal_check(a.size() == b.size(), op, "{} and {} activations", a.size(), b.size());
-  Differences result{zeros({n}, {.dtype = DType::f64}), 0};
+  Differences result{zeros({n}, {DType::f64, x.device()}), 0};
   for (std::size_t i = 0; i < a.size(); ++i) {
     check(a[i].size(0) == n, op, "expected activations of {} samples, got {}", n, a[i].shape());
     const Tensor differ = rows_of(ne(a[i], b[i]));
@@ -156,7 +157,7 @@ ActivationPattern activation_pattern(const SampleFunction& f, const Tensor& x) {
 Tensor flip_rate(const SampleFunction& f, const Tensor& x, const Tensor& other) {
   check_pair("flip_rate", x, other);
   const auto [count, of] = differences("flip_rate", activation_pattern(f, x).masks,
-                                       activation_pattern(f, other).masks, x.size(0));
+                                       activation_pattern(f, other).masks, x);
   check(of > 0, "flip_rate", "expected a function with rectifiers, got none");
   return count / static_cast<double>(of);
 }
@@ -164,8 +165,8 @@ Tensor flip_rate(const SampleFunction& f, const Tensor& x, const Tensor& other) 
 Tensor same_region(const SampleFunction& f, const Tensor& x, const Tensor& other) {
   check_pair("same_region", x, other);
   const ActivationPattern a = activation_pattern(f, x), b = activation_pattern(f, other);
-  const Tensor changes = differences("same_region", a.masks, b.masks, x.size(0)).count +
-                         differences("same_region", a.argmax, b.argmax, x.size(0)).count;
+  const Tensor changes = differences("same_region", a.masks, b.masks, x).count +
+                         differences("same_region", a.argmax, b.argmax, x).count;
   return eq(changes, 0.0);
 }
 

@@ -47,7 +47,7 @@ std::vector<OverlapRow> overlap(const Tensor& distances, std::int64_t dimensions
         "expected distances [n], n >= 1, dimensions >= 1 and sigma > 0, got {}, {} and {}",
         distances.shape(), dimensions, sigma);
   NoGrad guard;
-  const Tensor sorted = sort(to(distances.detach(), DType::f64)).values;
+  const Tensor sorted = sort(to(to(distances.detach(), DType::f64), kCpu)).values;
   const double* const values = sorted.data<double>();
   std::vector<OverlapRow> rows;
   for (const double q : quantiles) {

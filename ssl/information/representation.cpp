@@ -79,7 +79,7 @@ double lidar(const Tensor& z, double delta) {
 }
 
 PowerLaw alpha_req(const Tensor& z, std::int64_t first, std::int64_t last) {
-  const Tensor spectrum = covariance_spectrum(z);
+  const Tensor spectrum = to(covariance_spectrum(z), kCpu);
   const double* const l = spectrum.data<double>();
   const auto positive = static_cast<std::int64_t>(
       std::count_if(l, l + spectrum.numel(), [&](double v) { return v > 1e-12 * l[0]; }));
