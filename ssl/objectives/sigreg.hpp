@@ -36,8 +36,8 @@ class SigReg : public Objective {
   Options options_;
 };
 
-/// The statistic above of each column of u [n, k]: [k]. About .33 on average for standard normal
-/// samples, proportional to n for others.
+/// The statistic above of each column of u [n, k]: [k]. sqrt(2 pi) (1 - 1/sqrt 3) = 1.06 on average
+/// for standard normal samples, growing with n for others.
 Tensor epps_pulley(const Tensor& u, std::int64_t knots, double t_max);
 
 }  // namespace invar::ssl
