@@ -240,6 +240,47 @@ class Programs(unittest.TestCase):
             done = self.run_program("pretrain", config, "--out", run)
             self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_objectives_of_every_kind_train_and_resume_bit_for_bit(self) -> None:
+        for program, objective, tensors in (
+                ("pretrain", {"name": "supcon"}, []),  # labels
+                ("pretrain", {"name": "swav", "prototypes": 8, "queue": 32, "queue_epoch": 0},
+                 ["objective.prototypes", "objective.queue"]),  # parameters, state
+                ("pretrain", {"name": "byol_logdet", "hidden": 8},  # averaged networks
+                 ["objective.predictor.0.weight", "target.encoder.conv1.weight",
+                  "target.expander.0.weight"]),
+                ("custom_objective", {"name": "whitened_prediction", "hidden": 8},
+                 ["objective.predictor.0.weight"])):
+            with self.subTest(objective["name"]):
+                name = objective["name"]
+                run, again = self.folder / f"of-{name}", self.folder / f"of-{name}-resumed"
+                config = self.with_config(objective=objective,
+                                          training={**self.config["training"], "epochs": 2},
+                                          checkpoints={"every_steps": 3, "keep": 9})
+                done = self.run_program(program, config, "--out", run)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                checkpoint = "checkpoints/step-000000012.safetensors"
+                _, end = read_safetensors(run / checkpoint)
+                for tensor in tensors:
+                    self.assertIn(tensor, end)
+                # As a run that ended after its fourth step, the checkpoint of the third being there.
+                shutil.copytree(run, again)
+                (again / "result.json").unlink()
+                for path in (again / "checkpoints").glob("step-*"):
+                    if path.name != "step-000000003.safetensors":
+                        path.unlink()
+                done = self.run_program(program, "--out", again, "--resume")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(metrics(again), metrics(run))
+                self.assertEqual(read_safetensors(again / checkpoint)[1], end)
+                # A target that follows is not the network that it follows.
+                if "target.encoder.conv1.weight" in end:
+                    self.assertNotEqual(end["target.encoder.conv1.weight"],
+                                        end["encoder.conv1.weight"])
+        config = self.with_config(objective={"name": "simclr", "temprature": 1})
+        self.fails('did you mean "temperature"', "pretrain", config, "--out", self.folder / "typo")
+        config = self.with_config(objective={"name": "whitened_prediction"})
+        self.fails("unknown objective", "pretrain", config, "--out", self.folder / "unknown")
+
     def test_every_example_configuration_trains(self) -> None:
         paths = sorted((ROOT / "examples" / "configs").glob("*.json"))
         self.assertIn("quickstart.json", [path.name for path in paths])
