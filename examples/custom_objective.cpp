@@ -54,7 +54,7 @@ class WhitenedPrediction : public ssl::Objective {
 int main(int argc, char** argv) {
   ssl::register_objective("whitened_prediction", [](JsonReader& options, std::int64_t dim) {
     return std::make_unique<WhitenedPrediction>(dim, options.get<std::int64_t>("hidden", 256),
-                                                options.get("decorrelation", 0.1));
+                                                options.get("decorrelation", 1.0));
   });
   return app::pretrain_main(argc, argv);
 }

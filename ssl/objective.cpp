@@ -113,6 +113,8 @@ double Objective::target_decay(double) const {
        "overrides target_decay");
 }
 
+std::optional<double> Objective::floor(std::int64_t, std::int64_t) const { return {}; }
+
 void register_objective(const std::string& name, ObjectiveMaker maker) {
   check(makers().emplace(name, std::move(maker)).second, "register_objective",
         "expected a new name, got \"{}\": an objective of this name exists", name);

@@ -35,6 +35,7 @@
 #include <invar/core/tensor.hpp>
 #include <invar/nn/module.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,6 +79,10 @@ class Objective : public nn::Module {
   /// Weight of the averaged networks, which make the targets, in their update after the step that
   /// is taken at `progress`: average = decay average + (1 - decay) trained.
   virtual double target_decay(double progress) const;
+
+  /// The least loss that embeddings [n, d] can have, to be logged beside the loss; nullopt where it
+  /// is not known.
+  virtual std::optional<double> floor(std::int64_t n, std::int64_t d) const;
 
  protected:
   /// `name` opens the error messages.

@@ -4,6 +4,7 @@
 #include <invar/nn/optim/adam.hpp>
 #include <invar/nn/optim/lars.hpp>
 #include <invar/nn/optim/sgd.hpp>
+#include <invar/ssl/information/diagnostics.hpp>
 
 namespace invar::app {
 namespace {
@@ -52,6 +53,18 @@ CheckpointOptions read_checkpoints(const Json& json) {
   reader.finish();
   check(o.every_steps >= 0, "checkpoints", "expected every_steps >= 0, got {}", o.every_steps);
   check(o.keep >= 1, "checkpoints", "expected to keep at least 1, got {}", o.keep);
+  return o;
+}
+
+DiagnosticsOptions read_diagnostics(const Json& json) {
+  JsonReader reader(json, "diagnostics");
+  DiagnosticsOptions o;
+  o.every_steps = reader.get("every_steps", o.every_steps);
+  o.of = reader.get("of", o.of);
+  reader.finish();
+  check(o.every_steps >= 1, "diagnostics", "expected every_steps of at least 1, got {}",
+        o.every_steps);
+  for (const std::string& name : o.of) check_name("diagnostics", name, ssl::diagnostic_names());
   return o;
 }
 
@@ -179,6 +192,7 @@ Experiment::Experiment(const Json& config)
   reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
   checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));
+  diagnostics = read_diagnostics(reader.get("diagnostics", Json::object()));
   evaluation = read_evaluation(reader.get("evaluation", Json::object()));
   read_encoder(reader.get("encoder", Json::object()));
   reader.get("expander", Json::object());
@@ -213,8 +227,11 @@ nn::Sequential Experiment::make_expander(std::int64_t features) const {
 }
 
 std::unique_ptr<ssl::Objective> Experiment::make_objective() const {
-  return ssl::make_objective(config_["objective"],
-                             read_expander(section(config_, "expander")).layers.back());
+  return ssl::make_objective(config_["objective"], embedding_dim());
+}
+
+std::int64_t Experiment::embedding_dim() const {
+  return read_expander(section(config_, "expander")).layers.back();
 }
 
 std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& model) const {

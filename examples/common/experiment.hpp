@@ -13,6 +13,7 @@
 //    "schedule":   {"warmup_steps": 100},
 //    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99},
 //    "checkpoints": {"every_steps": 0, "keep": 2},
+//    "diagnostics": {"every_steps": 100, "of": ["rankme"]},    ssl/information/diagnostics.hpp
 //    "evaluation": {"baselines": true}}
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
@@ -48,6 +49,12 @@ struct CheckpointOptions {
   int keep = 2;
 };
 
+/// Numbers to log in the first and in every so many steps, of the batch's features and embeddings.
+struct DiagnosticsOptions {
+  std::int64_t every_steps = 100;
+  std::vector<std::string> of;  ///< names of ssl/information/diagnostics.hpp
+};
+
 struct EvaluationOptions {
   bool baselines = false;  ///< raw pixels and the untrained network as well
   ssl::KnnOptions knn;
@@ -63,6 +70,7 @@ class Experiment {
   nn::Sequential make_expander(std::int64_t features) const;
   /// For embeddings as wide as the expander's last layer.
   std::unique_ptr<ssl::Objective> make_objective() const;
+  std::int64_t embedding_dim() const;
   std::unique_ptr<nn::Optimizer> make_optimizer(const nn::Module& model) const;
   std::unique_ptr<nn::Schedule> make_schedule(std::int64_t steps_per_epoch) const;
 
@@ -71,6 +79,7 @@ class Experiment {
   Pipeline test_view;
   TrainingOptions training;
   CheckpointOptions checkpoints;
+  DiagnosticsOptions diagnostics;
   EvaluationOptions evaluation;
 
  private:

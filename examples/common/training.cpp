@@ -6,6 +6,7 @@
 #include <invar/nn/profile.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
+#include <invar/ssl/information/diagnostics.hpp>
 
 namespace invar::app {
 namespace {
@@ -16,13 +17,18 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Tensors Branch::embed(const Tensors& views, bool jointly) {
-  if (!jointly) {
-    Tensors embeddings;
-    for (const Tensor& view : views) embeddings.push_back(expander(encoder(view)));
-    return embeddings;
+Branch::Output Branch::embed(const Tensors& views, bool jointly) {
+  Output output;
+  if (jointly) {
+    const Tensor features = encoder(cat(views, 0));
+    const std::int64_t n = views[0].size(0);
+    return {split(features, n, 0), split(expander(features), n, 0)};
   }
-  return split(expander(encoder(cat(views, 0))), views[0].size(0), 0);
+  for (const Tensor& view : views) {
+    output.features.push_back(encoder(view));
+    output.embeddings.push_back(expander(output.features.back()));
+  }
+  return output;
 }
 
 void Branch::members(nn::Members& m) {
@@ -54,6 +60,7 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
       networks_(experiment, loader_.view_shapes()[0].channels),
       optimizer_(experiment.make_optimizer(networks_)),
       schedule_(experiment.make_schedule(loader_.steps_per_epoch())),
+      floor_(networks_.objective->floor(options_.batch_size, experiment.embedding_dim())),
       total_steps_(options_.epochs * loader_.steps_per_epoch()) {
   check(!networks_.objective->needs().labels || !images->classes().empty(), "pretrain",
         "expected data with labels, got none: the objective \"{}\" is supervised",
@@ -87,7 +94,9 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
     const auto start = std::chrono::steady_clock::now();
     std::optional<ProfilerScope> profiled;
     if (trace_ && step_ >= profile_begin && step_ < profile_end) profiled.emplace(profiler_);
-    const ssl::ObjectiveOutput output = train_step();
+    const bool diagnose = !experiment_.diagnostics.of.empty() &&
+                          (step_ == 0 || (step_ + 1) % experiment_.diagnostics.every_steps == 0);
+    const ssl::ObjectiveOutput output = train_step(diagnose);
     profiled.reset();
     if (trace_ && step_ + 1 == profile_end) report_profile(progress);
     const double loss = output.loss.item();
@@ -134,19 +143,21 @@ void Training::refresh_average(const DatasetPtr& images) {
   });
 }
 
-ssl::ObjectiveOutput Training::train_step() {
+ssl::ObjectiveOutput Training::train_step(bool diagnose) {
   const Batch batch = loader_.next();
   optimizer_->set_lr(schedule_->lr(step_));
   optimizer_->zero_grad();
   const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
+  const Branch::Output online = networks_.online.embed(batch.views, options_.joint_views);
+  if (diagnose) log_diagnostics(online);
   ssl::EmbeddedBatch embedded = {
-      .embeddings = networks_.online.embed(batch.views, options_.joint_views),
+      .embeddings = online.embeddings,
       .labels = batch.labels,
       .epoch = static_cast<double>(step_) / steps_per_epoch,
       .progress = static_cast<double>(step_) / static_cast<double>(total_steps_)};
   if (networks_.target) {
     NoGrad guard;
-    embedded.targets = networks_.target->embed(batch.views, options_.joint_views);
+    embedded.targets = networks_.target->embed(batch.views, options_.joint_views).embeddings;
   }
   ssl::ObjectiveOutput output = (*networks_.objective)(embedded);
   output.loss.backward();
@@ -176,7 +187,17 @@ void Training::log_step(const ssl::ObjectiveOutput& output) {
       {"loss", output.loss.item()},
       {"lr", optimizer_->lr()},
       {"train_seconds", train_seconds_}};
+  if (floor_) line["floor"] = *floor_;
   for (const auto& [name, value] : output.terms) line[name] = value.item();
+  run_.log(line);
+}
+
+void Training::log_diagnostics(const Branch::Output& output) {
+  Json line = {{"step", step_ + 1}};
+  for (const std::string& name : experiment_.diagnostics.of) {
+    line["features/" + name] = ssl::diagnostic(name, output.features);
+    line["embeddings/" + name] = ssl::diagnostic(name, output.embeddings);
+  }
   run_.log(line);
 }
 

@@ -33,8 +33,11 @@ class Branch : public nn::Module {
   nn::ResNet encoder;
   nn::Sequential expander;
 
-  /// One embedding per view. `jointly`: all views in one batch, as batch-norm sees it.
-  Tensors embed(const Tensors& views, bool jointly);
+  struct Output {
+    Tensors features, embeddings;  ///< one per view
+  };
+  /// `jointly`: all views in one batch, as batch-norm sees it.
+  Output embed(const Tensors& views, bool jointly);
 
  private:
   void members(nn::Members& m) override;
@@ -82,9 +85,11 @@ class Training {
   std::int64_t step() const { return step_; }
 
  private:
-  ssl::ObjectiveOutput train_step();
+  /// One step; `diagnose`: with the diagnostics of its batch in the log.
+  ssl::ObjectiveOutput train_step(bool diagnose);
   void report_profile(Progress& progress);
   void log_step(const ssl::ObjectiveOutput& output);
+  void log_diagnostics(const Branch::Output& output);
   void end_epoch(Progress& progress);
   void save(std::optional<double> score);
   nn::CheckpointParts parts();
@@ -98,6 +103,7 @@ class Training {
   std::unique_ptr<nn::Optimizer> optimizer_;
   std::unique_ptr<nn::Schedule> schedule_;
   std::optional<nn::Ema<nn::ResNet>> average_;
+  const std::optional<double> floor_;  ///< of the loss
   std::int64_t total_steps_;
   std::int64_t step_ = 0;
   double epoch_loss_ = 0;  ///< of the steps of the current epoch so far, over all its steps

@@ -4,6 +4,7 @@
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <invar/ssl/information/vicreg_floor.hpp>
 #include <invar/ssl/objectives/pieces.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
 
@@ -51,6 +52,10 @@ ObjectiveOutput Vicreg::compute(const EmbeddedBatch& batch) {
           {{"invariance", invariance.detach()},
            {"variance", variance.detach()},
            {"covariance", covariance.detach()}}};
+}
+
+std::optional<double> Vicreg::floor(std::int64_t n, std::int64_t d) const {
+  return vicreg_floor(n, d, options_).loss;
 }
 
 Vicreg::Options Vicreg::read_options(JsonReader& reader) {

@@ -33,6 +33,9 @@ class Vicreg : public Objective {
 
   static Options read_options(JsonReader& reader);
 
+  /// vicreg_floor (ssl/information/vicreg_floor.hpp).
+  std::optional<double> floor(std::int64_t n, std::int64_t d) const override;
+
  private:
   /// Terms: "invariance", "variance", "covariance" (unweighted, halved where the loss halves).
   ObjectiveOutput compute(const EmbeddedBatch& batch) override;

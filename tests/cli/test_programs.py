@@ -65,6 +65,7 @@ def configuration(data: dict) -> dict:
         "schedule": {"warmup_steps": 3},
         "training": {"batch_size": 16, "epochs": 3, "ema_decay": 0.9, "log_every": 1, "workers": 1},
         "checkpoints": {"every_steps": 2, "keep": 2},
+        "diagnostics": {"every_steps": 5, "of": ["rankme", "alignment"]},
         "evaluation": {"linear_epochs": 3, "k": 5},
     }
 
@@ -143,6 +144,12 @@ class Programs(unittest.TestCase):
         for line in steps:
             for key in ("epoch", "lr", "invariance", "variance", "covariance"):
                 self.assertIn(key, line)
+            self.assertLess(line["floor"], line["loss"])
+        diagnosed = [line for line in lines if "features/rankme" in line]
+        self.assertEqual([line["step"] for line in diagnosed], [1, 5, 10, 15])
+        for line in diagnosed:
+            self.assertTrue(1 <= line["features/rankme"] <= 16)
+            self.assertTrue(0 <= line["embeddings/alignment"] <= 4)
         self.assertEqual(len([line for line in lines if "epoch_loss" in line]), 3)
         result = json.loads((self.reference / "result.json").read_text())
         self.assertGreater(result["trained_linear"], 50)  # three classes
@@ -223,7 +230,9 @@ class Programs(unittest.TestCase):
         stored = json.loads((run / "config.json").read_text())
         self.assertEqual((stored["seed"], stored["training"]["epochs"], stored["optimizer"]["lr"]),
                          (9, 1, 0.001))
-        self.assertNotEqual(metrics(run)[0]["loss"], metrics(self.reference)[0]["loss"])
+        first, other = ([line["loss"] for line in metrics(folder) if "loss" in line][0]
+                        for folder in (run, self.reference))
+        self.assertNotEqual(first, other)
 
     def test_every_optimiser_and_schedule_trains(self) -> None:
         for index, (optimizer, schedule) in enumerate((
@@ -280,6 +289,8 @@ class Programs(unittest.TestCase):
         self.fails('did you mean "temperature"', "pretrain", config, "--out", self.folder / "typo")
         config = self.with_config(objective={"name": "whitened_prediction"})
         self.fails("unknown objective", "pretrain", config, "--out", self.folder / "unknown")
+        config = self.with_config(diagnostics={"of": ["rank"]})
+        self.fails("did you mean", "pretrain", config, "--out", self.folder / "no-diagnostic")
 
     def test_every_example_configuration_trains(self) -> None:
         paths = sorted((ROOT / "examples" / "configs").glob("*.json"))

@@ -20,6 +20,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/expander.hpp>
+#include <invar/ssl/information/diagnostics.hpp>
 #include <invar/ssl/objectives/mec.hpp>
 #include <invar/ssl/objectives/sigreg.hpp>
 #include <invar/ssl/objectives/simclr.hpp>
@@ -486,6 +487,34 @@ TEST_CASE("PairDist's own s2 makes both bounds one loss", "[unit]") {
   const Case upper{{{"name", "vicreg_pairdist"}, {"bound", "upper"}}};
   const ssl::EmbeddedBatch batch = make_batch(lower, 2);
   CHECK_THAT(loss_of(lower, batch), WithinRel(loss_of(upper, batch), 1e-12));
+}
+
+TEST_CASE("VICReg tells its floor, others do not", "[unit]") {
+  const auto vicreg = ssl::make_objective({{"name", "vicreg"}}, 4);
+  CHECK_THAT(vicreg->floor(256, 2048).value(), WithinAbs(10.69, 0.01));
+  CHECK(vicreg->floor(256, 64).value() == 0);
+  CHECK_FALSE(ssl::make_objective({{"name", "simclr"}}, 4)->floor(256, 2048));
+}
+
+TEST_CASE("diagnostics exist for whatever training brings", "[unit]") {
+  manual_seed(13);
+  const Tensor z = randn({32, 6});
+  for (const std::string& name : ssl::diagnostic_names()) {
+    INFO(name);
+    CHECK(std::isfinite(ssl::diagnostic(name, {z, z + 0.1 * randn({32, 6})})));
+    CHECK_NOTHROW(ssl::diagnostic(name, {zeros({32, 6}), zeros({32, 6})}));
+    CHECK_NOTHROW(ssl::diagnostic(name, {ones({32, 6}) * 3.0, ones({32, 6}) * 3.0}));
+    const Tensor line = randn({32, 1}) * ones({32, 6});
+    CHECK_NOTHROW(ssl::diagnostic(name, {line, line}));
+  }
+  CHECK_THAT(ssl::diagnostic("std", {z * 3.0, z}),
+             WithinRel(3 * ssl::diagnostic("std", {z, z}), 1e-5));
+  CHECK(ssl::diagnostic("dead", {z * tensor({1, 0, 1, 0, 1, 1}), z}) == 1.0 / 3);
+  CHECK(ssl::diagnostic("rankme", {z, z}) > 4);
+  CHECK_THAT(ssl::diagnostic("unit_logdet_entropy", {z, z}),
+             WithinRel(ssl::diagnostic("unit_logdet_entropy", {z * 7.0, z}), 1e-5));
+  CHECK_THROWS_MATCHES(ssl::diagnostic("rankmee", {z, z}), Error,
+                       MessageMatches(ContainsSubstring("\"rankme\"")));
 }
 
 TEST_CASE("an expander that ends with a batch-norm", "[unit]") {
