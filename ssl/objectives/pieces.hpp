@@ -25,7 +25,8 @@ Tensor mean_cosine(const Tensor& x, const Tensor& y);
 Tensor off_diagonal_squares(const Tensor& square_matrix);
 
 /// Linear(dim, hidden) without bias, BatchNorm1d, ReLU, Linear(hidden, dim): what turns embeddings
-/// into predictions of the other view's.
+/// into predictions of the other view's. Biases are where SimSiam has them; BYOL and MoCo v3 leave
+/// out the last one.
 nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden);
 
 /// 1 - (1 - base) (cos(pi progress) + 1) / 2: from base to 1 along a cosine.

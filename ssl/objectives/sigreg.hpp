@@ -10,10 +10,11 @@
 //   invariance       mean over views, n and d of (z - mean over views of z)^2
 //   loss             (1 - lambda) invariance + lambda sigreg
 //
-// slices 256, knots 17, t_max 5, lambda .05. The integrand is even, so that half of the points,
-// with twice the weight, give the same sum. The directions are new in every step, the same for all
-// views: from default_generator(). With local views (multi-crop), the authors take the mean over
-// the global ones only.
+// slices 256, knots 17, t_max 5 as in the paper's listing, lambda .05 (the authors' smallest
+// example has .02). The integrand is even, so that half of the points, with twice the weight, give
+// the same sum. The directions are new in every step, the same for all views: from
+// default_generator(). With local views (multi-crop), the authors take the mean over the global
+// ones only.
 #include <invar/ssl/objective.hpp>
 
 namespace invar::ssl {
