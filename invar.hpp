@@ -3,6 +3,7 @@
 #include <invar/autodiff/functional.hpp>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/autodiff/profiler.hpp>
+#include <invar/core/autocast.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/random.hpp>
@@ -22,6 +23,7 @@
 #include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/nn/state_dict.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>

@@ -1,6 +1,7 @@
 // One VICReg training step: two forward passes, loss, backward, SGD with momentum.
 //
-//   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--profile TRACE]
+//   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--precision f32|bf16]
+//              [--profile TRACE]
 //   bench_step 128 3 32 2048 4
 //
 // Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
@@ -13,6 +14,7 @@
 #include <fstream>
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/allocator.hpp>
+#include <invar/core/autocast.hpp>
 #include <invar/nn/optim/sgd.hpp>
 #include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
@@ -54,15 +56,25 @@ double process_mb(const std::string& key) {
   fail("bench_step", "expected {} in /proc/self/status", key);
 }
 
+/// Removes `name` and the value behind it from the arguments; returns the value.
+std::string take_option(std::vector<std::string>& args, std::string_view name,
+                        std::string value = {}) {
+  const auto at = std::find(args.begin(), args.end(), name);
+  if (at == args.end()) return value;
+  check(at + 1 != args.end(), "bench_step", "expected a value behind {}", name);
+  value = at[1];
+  args.erase(at, at + 2);
+  return value;
+}
+
 int run(std::vector<std::string> args) {
-  std::string trace;
-  if (args.size() >= 2 && args[args.size() - 2] == "--profile") {
-    trace = args.back();
-    args.resize(args.size() - 2);
-  }
+  const std::string trace = take_option(args, "--profile");
+  const std::string precision = take_option(args, "--precision", "f32");
+  check(precision == "f32" || precision == "bf16", "bench_step",
+        "expected --precision f32 or bf16, got {}", precision);
   check(args.size() == 5 || args.size() == 6, "bench_step",
         "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] "
-        "[--profile TRACE], got {} arguments",
+        "[--precision f32|bf16] [--profile TRACE], got {} arguments",
         args.size());
   const std::int64_t batch = std::stoll(args[0]), channels = std::stoll(args[1]),
                      size = std::stoll(args[2]), d = std::stoll(args[3]),
@@ -85,7 +97,10 @@ int run(std::vector<std::string> args) {
   std::uint64_t from_system = 0;
   const auto step = [&] {
     optimizer.zero_grad();
-    const auto output = objective({networks(x), networks(y)});
+    const auto output = [&] {
+      const Autocast guard(precision == "bf16" ? DType::bf16 : DType::f32);
+      return objective({networks(x), networks(y)});
+    }();
     output.loss.backward();
     optimizer.step();
     loss = output.loss.item();
@@ -101,6 +116,7 @@ int run(std::vector<std::string> args) {
   const double median = seconds[seconds.size() / 2];
   const nlohmann::json result = {
       {"arch", arch},
+      {"precision", precision},
       {"batch", batch},
       {"image", {channels, size, size}},
       {"d", d},
@@ -118,6 +134,7 @@ int run(std::vector<std::string> args) {
       {"process_peak_mb", process_mb("VmHWM")},
       {"processor", machine().processor},
       {"instruction_set", machine().instruction_set},
+      {"native_bf16", has_native_bf16()},
       {"threads", machine().threads}};
   fmt::print("{}\n", result.dump());
   if (!trace.empty()) {

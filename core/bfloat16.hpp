@@ -24,8 +24,9 @@ struct BFloat16 {
   /// Round to nearest, ties to even; every NaN stays a (quiet) NaN.
   INVAR_HD static std::uint16_t round_to_bits(float value) {
     const std::uint32_t u = bits_of(value);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>((u >> 16) | 0x40u);
-    return static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+    const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    const std::uint32_t quiet_nan = (u >> 16) | 0x40u;
+    return static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
   }
 };
 static_assert(sizeof(BFloat16) == 2);

@@ -60,6 +60,9 @@ constexpr bool is_floating(DType d) {
   return d == DType::f32 || d == DType::f64 || d == DType::bf16;
 }
 
+/// The type that arithmetic on elements of `d` is done in: bf16 is a way to store them.
+constexpr DType computed_in(DType d) { return d == DType::bf16 ? DType::f32 : d; }
+
 /// The type two operands meet in. Floating beats integer beats boolean; within a category the wider
 /// wins; u8 meets a signed integer in that integer. A Scalar operand never widens: see `Scalar`.
 ///

@@ -1,5 +1,6 @@
 #include <atomic>
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/kernels.hpp>
@@ -34,10 +35,17 @@ Dims output_shape(const char* op, const Dims& x, const Dims& weight, const Conv2
 }
 
 void check_dtypes(const char* op, const Tensor& a, const char* name, const Tensor& b) {
-  check(a.dtype() == DType::f32 || a.dtype() == DType::f64, op,
-        "expected dtype f32 or f64, got {}: convert it with to()", a.dtype());
+  check(is_floating(a.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
+        a.dtype());
   check(a.dtype() == b.dtype(), op, "expected {} of dtype {}, got {}: convert it with to()", name,
         a.dtype(), b.dtype());
+}
+
+/// A parameter beside data x, and what takes its place, may be f32 if x is bf16.
+void check_parameter(const char* op, const Tensor& x, const char* name, const Tensor& parameter) {
+  if (x.dtype() != DType::bf16 || parameter.dtype() != DType::f32) {
+    check_dtypes(op, x, name, parameter);
+  }
 }
 
 void check_gradient(const char* op, const Tensor& gradient, const Dims& expected) {
@@ -53,57 +61,68 @@ void set_conv_algorithm(ConvAlgorithm algorithm) { algorithm_in_use = algorithm;
 ConvAlgorithm conv_algorithm() { return algorithm_in_use; }
 
 // dy = conv2d(dx, w) + conv2d(x, dw) + db
-Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias,
+Tensor conv2d(const Tensor& image, const Tensor& weight, const Tensor& bias,
               const Conv2dOptions& o) {
+  const Tensor input = autocast("conv2d", image);
   const Device device = common_device("conv2d", {input, weight, bias.defined() ? bias : input});
   const Dims shape = output_shape("conv2d", input.shape(), weight.shape(), o);
-  check_dtypes("conv2d", input, "weight", weight);
+  check_parameter("conv2d", input, "weight", weight);
   if (bias.defined()) {
-    check_dtypes("conv2d", input, "bias", bias);
+    check_parameter("conv2d", input, "bias", bias);
     check(bias.shape() == Dims{weight.shape()[0]}, "conv2d", "expected bias [{}], got {}",
           weight.shape()[0], bias.shape());
   }
   const Tensor x = contiguous(input), w = contiguous(weight);
   const Tensor b = bias.defined() ? contiguous(bias) : bias;
   Tensor out = empty(shape, x.options());
-  kernel(&Kernels::conv2d, device, "conv2d")(x, w, b, o, out);
+  kernel(&Kernels::conv2d, device, "conv2d")(
+      x, lowered(w, x.dtype()), b.defined() ? to(b.detach(), computed_in(x.dtype())) : b, o, out);
+  const DType b_dtype = b.defined() ? b.dtype() : x.dtype();
   return record("conv2d", {x, w, b}, out,
-                [x = SavedTensor(x), w = SavedTensor(w), image = x.shape(), kernel = w.shape(), o](
-                    const Tensor& g, Needs needs) -> Tensors {
-                  return {needs[0] ? conv2d_backward_input(g, w.get(), image, o) : Tensor(),
-                          needs[1] ? conv2d_backward_weight(g, x.get(), kernel, o) : Tensor(),
-                          needs[2] ? sum(g, {0, 1, 2}) : Tensor()};
+                [x = SavedTensor(x), w = SavedTensor(w), image = x.shape(), kernel = w.shape(),
+                 w_dtype = w.dtype(), b_dtype, o](const Tensor& g, Needs needs) -> Tensors {
+                  Tensor dx, dw, db;
+                  if (needs[0]) dx = conv2d_backward_input(g, w.get(), image, o);
+                  if (needs[1]) dw = to(conv2d_backward_weight(g, x.get(), kernel, o), w_dtype);
+                  if (needs[2]) db = sum(to(g, b_dtype), {0, 1, 2});
+                  return {dx, dw, db};
                 });
 }
 
 // x' = T(w) g is linear in g and w, and <T(w) g, c> = <g, conv2d(c, w)>
-Tensor conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Dims& input_shape,
-                             const Conv2dOptions& o) {
+Tensor conv2d_backward_input(const Tensor& output_gradient, const Tensor& weight,
+                             const Dims& input_shape, const Conv2dOptions& o) {
   constexpr const char* kOp = "conv2d_backward_input";
+  const Tensor gradient = autocast(kOp, output_gradient);
   const Device device = common_device(kOp, {gradient, weight});
   check_gradient(kOp, gradient, output_shape(kOp, input_shape, weight.shape(), o));
-  check_dtypes(kOp, gradient, "weight", weight);
+  check_parameter(kOp, gradient, "weight", weight);
   const Tensor g = contiguous(gradient), w = contiguous(weight);
   Tensor out = empty(input_shape, g.options());
-  kernel(&Kernels::conv2d_backward_input, device, kOp)(g, w, o, out);
+  kernel(&Kernels::conv2d_backward_input, device, kOp)(g, lowered(w, g.dtype()), o, out);
   return record(
       kOp, {g, w}, out,
       [g = SavedTensor(g), w = SavedTensor(w), o](const Tensor& c, Needs needs) -> Tensors {
         const Tensor weight = w.get();
-        return {needs[0] ? conv2d(c, weight, {}, o) : Tensor(),
-                needs[1] ? conv2d_backward_weight(g.get(), c, weight.shape(), o) : Tensor()};
+        Tensor dg, dw;
+        if (needs[0]) dg = conv2d(c, weight, {}, o);
+        if (needs[1]) {
+          dw = to(conv2d_backward_weight(g.get(), c, weight.shape(), o), weight.dtype());
+        }
+        return {dg, dw};
       });
 }
 
 // w' = V(x) g is linear in g and x, and <V(x) g, c> = <g, conv2d(x, c)>
-Tensor conv2d_backward_weight(const Tensor& gradient, const Tensor& input, const Dims& weight_shape,
-                              const Conv2dOptions& o) {
+Tensor conv2d_backward_weight(const Tensor& output_gradient, const Tensor& image,
+                              const Dims& weight_shape, const Conv2dOptions& o) {
   constexpr const char* kOp = "conv2d_backward_weight";
+  const Tensor gradient = autocast(kOp, output_gradient), input = autocast(kOp, image);
   const Device device = common_device(kOp, {gradient, input});
   check_gradient(kOp, gradient, output_shape(kOp, input.shape(), weight_shape, o));
   check_dtypes(kOp, gradient, "input", input);
   const Tensor g = contiguous(gradient), x = contiguous(input);
-  Tensor out = empty(weight_shape, g.options());
+  Tensor out = empty(weight_shape, {.dtype = computed_in(g.dtype()), .device = device});
   kernel(&Kernels::conv2d_backward_weight, device, kOp)(g, x, o, out);
   return record(
       kOp, {g, x}, out,

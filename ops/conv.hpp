@@ -36,7 +36,9 @@ enum class ConvAlgorithm {
 void set_conv_algorithm(ConvAlgorithm algorithm);
 ConvAlgorithm conv_algorithm();
 
-/// The convolution; `bias` [O] may be undefined. f32 (oneDNN, strict f32 arithmetic) or f64.
+/// The convolution; `bias` [O] may be undefined. f32 (oneDNN, strict f32 arithmetic), f64, or bf16
+/// with f32 accumulation. Where x is bf16, weight and bias may be f32: the weight is rounded, and
+/// both get f32 gradients.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
               const Conv2dOptions& options = {});
 
@@ -45,7 +47,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
 Tensor conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Dims& input_shape,
                              const Conv2dOptions& options = {});
 
-/// The gradient of the weight, of shape `weight_shape` [O, kh, kw, I], from that of y.
+/// The gradient of the weight, of shape `weight_shape` [O, kh, kw, I], from that of y. It is f32
+/// where those are bf16.
 Tensor conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Dims& weight_shape,
                               const Conv2dOptions& options = {});
 

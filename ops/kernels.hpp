@@ -9,7 +9,8 @@
 // `[exp] has no cuda kernel`.
 //
 // Conventions of all kernels: arguments were checked by the op; `out` has its final shape and
-// dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded.
+// dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded. bf16 is
+// computed in f32 and rounded at the end (to nearest, ties to even).
 #include <array>
 #include <cstdint>
 #include <invar/core/observer.hpp>
@@ -128,7 +129,8 @@ struct Kernels {
   /// e^(x - m) / sum e^(x - m), m the maximum, or its logarithm. Reals.
   void (*softmax)(const Tensor& x, int dim, bool log, const Tensor& out);
 
-  // convolution (conv.hpp): everything dense; any operand may be empty, `bias` undefined
+  // convolution (conv.hpp): everything dense; any operand may be empty, `bias` undefined. Where the
+  // operands are bf16, sums, bias and the gradient of the weight are f32
   void (*conv2d)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
                  const Tensor& out);
   void (*conv2d_backward_input)(const Tensor& gradient, const Tensor& weight,
@@ -151,7 +153,8 @@ struct Kernels {
   void (*avg_pool2d_backward)(const Tensor& gradient, const functors::PoolWindows& rows,
                               const functors::PoolWindows& columns, const Tensor& out);
 
-  // normalisation (norm.hpp): everything dense, f32 or f64
+  // normalisation (norm.hpp): everything dense, f32 or f64; x, residual, out and their gradients
+  // may be bf16 with everything else f32, but in layer_norm
   /// Mean and biased variance [C] of the channels of x [..., C].
   void (*batch_norm_statistics)(const Tensor& x, const Tensor& mean, const Tensor& var);
   /// out = z = (x - mean) rstd weight + bias, or max(z + residual, 0) if in.relu; `residual` may be
@@ -170,6 +173,7 @@ struct Kernels {
   // matrices: the last two dimensions; those before them are the batch
   /// out[.., m, n] = a[.., m, k] b[.., k, n] + bias[n] (may be undefined). a and b have out's batch
   /// dimensions (stride 0: broadcast) and came through for_matrix_kernel. bias and out are dense.
+  /// Where a and b are bf16, sums and bias are f32, and out is either.
   void (*matmul)(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
   /// out[.., n, n] = the lower Cholesky factors of x, zeros above them; reads x's lower triangles.
   /// Error naming the first leading minor that is not positive. out is dense.

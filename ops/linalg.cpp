@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -69,8 +70,8 @@ Tensor triangle(const char* op, Tensor (*keep)(const Tensor&, const Tensor&), co
 }
 
 void check_square(const char* op, const Tensor& x) {
-  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        x.dtype());
+  check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
+        "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
   check(x.dim() >= 2 && x.size(-1) == x.size(-2), op, "expected square matrices [.., n, n], got {}",
         x.shape());
 }
@@ -127,7 +128,8 @@ Tensor triu(const Tensor& x, std::int64_t offset) { return triangle("triu", ge, 
 // x = L L^T gives L^-1 dx L^-T = M + M^T with M = L^-1 dL lower triangular. So with P the lower
 // triangle of L^T G, x receives L^-T (P + P^T - diag P) L^-1 / 2.
 // (Murray, "Differentiation of the Cholesky decomposition", 2016, eq. 10.)
-Tensor cholesky(const Tensor& x) {
+Tensor cholesky(const Tensor& input) {
+  const Tensor x = autocast("cholesky", input);
   check_square("cholesky", x);
   Tensor l = empty(x.shape(), x.options());
   kernel(&Kernels::cholesky, x.device(), "cholesky")(x, l);
@@ -139,13 +141,15 @@ Tensor cholesky(const Tensor& x) {
   });
 }
 
-Tensor logdet(const Tensor& x) {
+Tensor logdet(const Tensor& input) {
+  const Tensor x = autocast("logdet", input);
   check_square("logdet", x);
   return sum(log(diagonal(cholesky(x), 0, -2, -1)), {-1}) * 2;
 }
 
 // a x = b: d x = a^-1 (db - da x), so b receives B = a^-T G, and a the triangle of -B x^T
-Tensor solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool left) {
+Tensor solve_triangular(const Tensor& matrix, const Tensor& sides, bool upper, bool left) {
+  const Tensor a = autocast("solve_triangular", matrix), b = autocast("solve_triangular", sides);
   check_square("solve_triangular", a);
   common_device("solve_triangular", {a, b});
   check(a.dtype() == b.dtype(), "solve_triangular", "expected operands of one dtype, got {} and {}",

@@ -1,3 +1,4 @@
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -7,7 +8,8 @@
 
 namespace invar {
 
-Tensor mse_loss(const Tensor& x, const Tensor& target, LossReduction reduction) {
+Tensor mse_loss(const Tensor& input, const Tensor& expected, LossReduction reduction) {
+  const Tensor x = autocast("mse_loss", input), target = autocast("mse_loss", expected);
   check(x.shape() == target.shape(), "mse_loss",
         "expected a target of shape {}, got {}: broadcasting it is seldom meant; expand() it if so",
         x.shape(), target.shape());
@@ -23,9 +25,10 @@ Tensor mse_loss(const Tensor& x, const Tensor& target, LossReduction reduction) 
   throw InternalError("[mse_loss] internal error: unknown reduction");
 }
 
-Tensor cross_entropy(const Tensor& logits, const Tensor& target,
+Tensor cross_entropy(const Tensor& input, const Tensor& target,
                      const CrossEntropyOptions& options) {
   constexpr const char* kOp = "cross_entropy";
+  const Tensor logits = autocast(kOp, input);
   check(logits.dim() >= 1 && is_floating(logits.dtype()), kOp,
         "expected floating logits [..., classes], got {} {}", logits.dtype(), logits.shape());
   Dims rows = logits.shape();

@@ -18,4 +18,8 @@ struct Machine {
 /// This process's.
 Machine machine();
 
+/// True iff the processor has bf16 instructions that oneDNN uses (AVX-512 BF16, AMX). Elsewhere
+/// bf16 operands are converted to f32 and results rounded, which costs more than computing in f32.
+bool has_native_bf16();
+
 }  // namespace invar

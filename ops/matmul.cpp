@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/kernels.hpp>
@@ -19,6 +20,12 @@ void check_operands(const char* op, const Tensor& a, const Tensor& b) {
         b.dtype());
 }
 
+/// A parameter beside data x, and what takes its place, may be f32 if x is bf16.
+void check_parameter(const char* op, const Tensor& x, const Tensor& parameter) {
+  common_device(op, {x, parameter});
+  if (x.dtype() != DType::bf16 || parameter.dtype() != DType::f32) check_operands(op, x, parameter);
+}
+
 Dims batch_of(const Tensor& x) { return Dims(std::span(x.shape().begin(), x.shape().end() - 2)); }
 
 Dims with_matrix(Dims batch, std::int64_t rows, std::int64_t columns) {
@@ -27,13 +34,16 @@ Dims with_matrix(Dims batch, std::int64_t rows, std::int64_t columns) {
   return batch;
 }
 
-Tensor product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias) {
+/// The product in `dtype`: that of a and b, or f32 if they are bf16.
+Tensor product(const char* op, const Tensor& a, const Tensor& b, const Tensor& bias, DType dtype) {
   const Tensor x = for_matrix_kernel(a), y = for_matrix_kernel(b);
   const Dims batch = broadcast_shapes(batch_of(a), batch_of(b), op);
-  Tensor out = empty(with_matrix(batch, a.size(-2), b.size(-1)), a.options());
-  kernel(&Kernels::matmul, a.device(), op)(expand(x, with_matrix(batch, x.size(-2), x.size(-1))),
-                                           expand(y, with_matrix(batch, y.size(-2), y.size(-1))),
-                                           bias.defined() ? contiguous(bias.detach()) : bias, out);
+  Tensor out =
+      empty(with_matrix(batch, a.size(-2), b.size(-1)), {.dtype = dtype, .device = a.device()});
+  kernel(&Kernels::matmul, a.device(), op)(
+      expand(x, with_matrix(batch, x.size(-2), x.size(-1))),
+      expand(y, with_matrix(batch, y.size(-2), y.size(-1))),
+      bias.defined() ? contiguous(to(bias.detach(), computed_in(a.dtype()))) : bias, out);
   return out;
 }
 
@@ -52,7 +62,8 @@ Tensor unfold_rows(const Tensor& folded, const Dims& like) {
 }  // namespace
 
 // d(A B) = dA B + A dB, so A receives G B^T and B receives A^T G
-Tensor matmul(const Tensor& a, const Tensor& b) {
+Tensor matmul(const Tensor& left, const Tensor& right) {
+  const Tensor a = autocast("matmul", left), b = autocast("matmul", right);
   check_operands("matmul", a, b);
   check(a.dim() >= 1 && b.dim() >= 1, "matmul",
         "expected at least one dimension each, got {} and {}: use mul for scalars", a.shape(),
@@ -64,7 +75,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   if (b.dim() == 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
   // Many matrices times one: the rows of all of them times one.
   if (a.dim() > 2 && b.dim() == 2) return unfold_rows(matmul(fold_rows(a), b), a.shape());
-  return record("matmul", {a, b}, product("matmul", a, b, {}),
+  return record("matmul", {a, b}, product("matmul", a, b, {}, a.dtype()),
                 [a = SavedTensor(a), b = SavedTensor(b)](const Tensor& g, Needs needs) -> Tensors {
                   const Tensor x = a.get(), y = b.get();
                   return {needs[0] ? sum_to(matmul(g, transpose(y)), x.shape()) : Tensor(),
@@ -72,28 +83,61 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
                 });
 }
 
+namespace {
+
+Tensor linear_backward_weight(const Tensor& g, const Tensor& x, DType dtype);
+
+// X' = G W is linear in G and W, and <G W, C> = <G, C W^T>
+Tensor linear_backward_input(const Tensor& g, const Tensor& weight) {
+  constexpr const char* kOp = "linear_backward_input";
+  return record(
+      kOp, {g, weight}, product(kOp, g, lowered(weight, g.dtype()), {}, g.dtype()),
+      [g = SavedTensor(g), w = SavedTensor(weight)](const Tensor& c, Needs needs) -> Tensors {
+        const Tensor weight = w.get();
+        return {needs[0] ? linear(c, weight) : Tensor(),
+                needs[1] ? linear_backward_weight(g.get(), c, weight.dtype()) : Tensor()};
+      });
+}
+
+// W' = G^T X is linear in G and X, and <G^T X, C> = <G, X C^T>. It is summed in f32 if these are
+// bf16, and rounded only if the weight is bf16, too.
+Tensor linear_backward_weight(const Tensor& g, const Tensor& x, DType dtype) {
+  constexpr const char* kOp = "linear_backward_weight";
+  return record(kOp, {g, x}, product(kOp, transpose(g.detach()), x, {}, dtype),
+                [g = SavedTensor(g), x = SavedTensor(x)](const Tensor& c, Needs needs) -> Tensors {
+                  return {needs[0] ? linear(x.get(), c) : Tensor(),
+                          needs[1] ? linear_backward_input(g.get(), c) : Tensor()};
+                });
+}
+
+}  // namespace
+
 // d(X W^T + b) = dX W^T + X dW^T + db, so X receives G W, W receives G^T X, and b the sum of G's
 // rows
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  check_operands("linear", x, weight);
+Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
+  const Tensor x = autocast("linear", input);
+  check_parameter("linear", x, weight);
   check(weight.dim() == 2, "linear", "expected weight [out, in], got {}", weight.shape());
   check(x.dim() >= 1 && x.size(-1) == weight.size(1), "linear",
         "expected input [.., {}] (weight is {}), got {}", weight.size(1), weight.shape(),
         x.shape());
   if (bias.defined()) {
-    check_operands("linear", x, bias);
+    check_parameter("linear", x, bias);
     check(bias.shape() == Dims{weight.size(0)}, "linear",
           "expected bias [{}] (weight is {}), got {}", weight.size(0), weight.shape(),
           bias.shape());
   }
   if (x.dim() != 2) return unfold_rows(linear(fold_rows(x), weight, bias), x.shape());
-  return record(
-      "linear", {x, weight, bias}, product("linear", x, transpose(weight.detach()), bias),
-      [x = SavedTensor(x), w = SavedTensor(weight)](const Tensor& g, Needs needs) -> Tensors {
-        return {needs[0] ? matmul(g, w.get()) : Tensor(),
-                needs[1] ? matmul(transpose(g), x.get()) : Tensor(),
-                needs[2] ? sum(g, {0}) : Tensor()};
-      });
+  const DType bias_dtype = bias.defined() ? bias.dtype() : x.dtype();
+  return record("linear", {x, weight, bias},
+                product("linear", x, transpose(lowered(weight, x.dtype())), bias, x.dtype()),
+                [x = SavedTensor(x), w = SavedTensor(weight), bias_dtype](const Tensor& g,
+                                                                          Needs needs) -> Tensors {
+                  const Tensor weight = w.get();
+                  return {needs[0] ? linear_backward_input(g, weight) : Tensor(),
+                          needs[1] ? linear_backward_weight(g, x.get(), weight.dtype()) : Tensor(),
+                          needs[2] ? sum(to(g, bias_dtype), {0}) : Tensor()};
+                });
 }
 
 // --- einsum
@@ -242,7 +286,9 @@ Named contract(const Named& a, const Named& b, const std::string& kept) {
 
 }  // namespace
 
-Tensor einsum(std::string_view equation, const Tensors& operands) {
+Tensor einsum(std::string_view equation, const Tensors& factors) {
+  Tensors operands;
+  for (const Tensor& x : factors) operands.push_back(autocast("einsum", x));
   const Equation indices = parse(equation, operands.size());
   std::vector<Named> inputs;
   std::array<std::int64_t, 128> sizes;

@@ -1,4 +1,5 @@
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -32,20 +33,28 @@ Tensor standardize_backward(const Tensor& g, const Standardized& s, const Dims& 
 }
 
 void check_real(const char* op, const Tensor& x) {
-  check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
-        "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
+  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
+        x.dtype());
 }
 
-/// Checks an optional parameter.
-void check_like(const char* op, const char* name, const Tensor& t, const Tensor& x,
+/// Checks an optional tensor that goes with x.
+void check_like(const char* op, const char* name, const Tensor& t, const Tensor& x, DType dtype,
                 const Dims& shape) {
   if (!t.defined()) return;
-  check(t.shape() == shape && t.dtype() == x.dtype() && t.device() == x.device(), op,
-        "expected {} {} {} (input is {}), got {} {}", name, x.dtype(), shape, x.shape(), t.dtype(),
-        t.shape());
+  check(t.shape() == shape && t.dtype() == dtype && t.device() == x.device(), op,
+        "expected {} {} {} (input is {} {}), got {} {}", name, dtype, shape, x.dtype(), x.shape(),
+        t.dtype(), t.shape());
 }
 
-Tensor contiguous_or_undefined(const Tensor& t) { return t.defined() ? contiguous(t) : t; }
+/// Checks an optional parameter, or running statistics, and converts it to what x is computed in:
+/// beside bf16 data it may be f32 or bf16.
+Tensor checked_parameter(const char* op, const char* name, const Tensor& t, const Tensor& x,
+                         const Dims& shape) {
+  if (!t.defined()) return t;
+  const DType computed = computed_in(x.dtype());
+  check_like(op, name, t, x, t.dtype() == x.dtype() ? x.dtype() : computed, shape);
+  return contiguous(to(t, computed));
+}
 
 /// running += momentum (batch - running), in place.
 void move_towards(const Tensor& running, const Tensor& batch, double momentum) {
@@ -70,7 +79,8 @@ struct Epilogue {
 /// Normalises x, dense, by given statistics. `training`: they are x's own, else constants.
 // z = s w + b with s = (x - mean) rstd; y = z, or max(z + r, 0). With dz = dy, or [y > 0] dy:
 // dx = standardize_backward(w dz), or w rstd dz if the statistics are constants; dw = sum of s dz,
-// db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives.
+// db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives. With bf16 data all
+// of this is computed in f32, and dx and dr are rounded.
 //
 // y comes with a recipe (Note [Recomputing]) unless r has one: recipes do not build on each other.
 // In a ResNet with identity shortcuts every other block is stored, the rest is made anew.
@@ -100,25 +110,26 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
   record(op, {x, weight, bias, epilogue.residual}, out,
          [=, x = SavedTensor(x), weight = SavedTensor(weight),
           bias = relu ? SavedTensor(bias) : SavedTensor(),
-          y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](const Tensor& g,
-                                                                          Needs needs) -> Tensors {
-           const Tensor v = x.get(), w = weight.get();
+          y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](
+             const Tensor& gradient, Needs needs) -> Tensors {
+           const Tensor data = x.get(), w = weight.get();
            const auto output = [&] {
              NoGrad guard;
              return recipe ? (*recipe)() : y.get();
            };
            if (o.training && !grad_enabled()) {
-             const Dims channels{v.shape().back()};
              const BatchNormGradients d{
-                 .x = needs[0] ? empty(v.shape(), v.options()) : Tensor(),
-                 .weight = empty(channels, v.options()),
-                 .bias = empty(channels, v.options()),
-                 .residual = residual ? empty(v.shape(), v.options()) : Tensor()};
+                 .x = needs[0] ? empty(data.shape(), data.options()) : Tensor(),
+                 .weight = empty_like(statistics.mean),
+                 .bias = empty_like(statistics.mean),
+                 .residual = residual ? empty(data.shape(), data.options()) : Tensor()};
              kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
-                 {v, statistics.mean, statistics.rstd, w, bias.get(), relu},
-                 residual ? output() : Tensor(), contiguous(g), d);
+                 {data, statistics.mean, statistics.rstd, w, bias.get(), relu},
+                 residual ? output() : Tensor(), contiguous(gradient), d);
              return {d.x, d.weight, d.bias, d.residual};
            }
+           const Tensor v = to(data, statistics.mean.dtype());
+           const Tensor g = to(gradient, statistics.mean.dtype());
            Dims dims;
            for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
            const Tensor dz = relu ? where(gt(output(), 0), g, 0) : g;
@@ -129,57 +140,58 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
            if (needs[0]) {
              const Tensor scaled = w.defined() ? dz * w : dz;
              dx = o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd;
+             dx = to(dx, data.dtype());
            }
            return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(),
-                   needs[2] ? sum(dz, dims) : Tensor(), dz};
+                   needs[2] ? sum(dz, dims) : Tensor(), to(dz, data.dtype())};
          });
   if (recipe) set_recipe(out, recipe);
   return out;
 }
 
 Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mean,
-                  const Tensor& running_var, const Tensor& weight, const Tensor& bias,
+                  const Tensor& running_var, const Tensor& given_weight, const Tensor& given_bias,
                   const BatchNormOptions& o, const Epilogue& epilogue) {
   check_real(op, input);
   check(input.dim() >= 2, op, "expected input [N,...,C], got {}", input.shape());
   const Dims channels{input.shape().back()};
-  check_like(op, "weight", weight, input, channels);
-  check_like(op, "bias", bias, input, channels);
-  check_like(op, "running_mean", running_mean, input, channels);
-  check_like(op, "running_var", running_var, input, channels);
-  check_like(op, "residual", epilogue.residual, input, input.shape());
+  const Tensor weight = checked_parameter(op, "weight", given_weight, input, channels);
+  const Tensor bias = checked_parameter(op, "bias", given_bias, input, channels);
+  const Tensor mean_so_far = checked_parameter(op, "running_mean", running_mean, input, channels);
+  const Tensor var_so_far = checked_parameter(op, "running_var", running_var, input, channels);
+  check_like(op, "residual", epilogue.residual, input, input.dtype(), input.shape());
   check(o.training || (running_mean.defined() && running_var.defined()), op,
         "expected running statistics, got none: they are what is used when not training");
   if (input.numel() == 0) {
     Tensor y = weight.defined() ? input * weight : input;
     if (bias.defined()) y = y + bias;
     if (epilogue.residual.defined()) y = y + epilogue.residual;
-    return epilogue.relu ? relu(y) : y;
+    return to(epilogue.relu ? relu(y) : y, input.dtype());
   }
 
   const Tensor x = contiguous(input);
   Statistics statistics;
   {
     NoGrad guard;
-    Tensor var = running_var;
+    Tensor var = var_so_far;
     if (o.training) {
       const std::int64_t m = x.numel() / channels[0];
       check(m > 1, op, "expected more than one value per channel when training, got input {}",
             x.shape());
-      statistics.mean = empty(channels, x.options());
-      var = empty(channels, x.options());
+      statistics.mean = empty(channels, {.dtype = computed_in(x.dtype()), .device = x.device()});
+      var = empty_like(statistics.mean);
       kernel(&Kernels::batch_norm_statistics, x.device(), op)(x, statistics.mean, var);
       move_towards(running_mean, statistics.mean, o.momentum);
       move_towards(running_var, var * (static_cast<double>(m) / static_cast<double>(m - 1)),
                    o.momentum);
     } else {
-      statistics.mean = clone(running_mean);  // a copy: it may move before backward
+      statistics.mean = clone(mean_so_far);  // a copy: it may move before backward
     }
     statistics.rstd = rsqrt(var + o.eps);
   }
-  return normalize_channels(op, x, statistics, contiguous_or_undefined(weight),
-                            contiguous_or_undefined(bias), o,
-                            {epilogue.relu, contiguous_or_undefined(epilogue.residual)});
+  const Tensor& residual = epilogue.residual;
+  return normalize_channels(op, x, statistics, weight, bias, o,
+                            {epilogue.relu, residual.defined() ? contiguous(residual) : residual});
 }
 
 }  // namespace
@@ -219,9 +231,10 @@ Tensor standardize_rows(const Tensor& x, double eps) {
 
 }  // namespace
 
-Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& weight,
-                  const Tensor& bias, double eps) {
+Tensor layer_norm(const Tensor& input, const Dims& normalized_shape, const Tensor& given_weight,
+                  const Tensor& given_bias, double eps) {
   constexpr const char* kOp = "layer_norm";
+  const Tensor x = autocast(kOp, input);
   check_real(kOp, x);
   const int lead = x.dim() - normalized_shape.size();
   bool fits = lead >= 0 && !normalized_shape.empty();
@@ -230,8 +243,11 @@ Tensor layer_norm(const Tensor& x, const Dims& normalized_shape, const Tensor& w
   }
   check(fits, kOp, "expected an input whose last sizes are {}, got {}", normalized_shape,
         x.shape());
-  check_like(kOp, "weight", weight, x, normalized_shape);
-  check_like(kOp, "bias", bias, x, normalized_shape);
+  const Tensor weight = checked_parameter(kOp, "weight", given_weight, x, normalized_shape);
+  const Tensor bias = checked_parameter(kOp, "bias", given_bias, x, normalized_shape);
+  if (x.dtype() == DType::bf16) {
+    return to(layer_norm(to(x, DType::f32), normalized_shape, weight, bias, eps), DType::bf16);
+  }
   Tensor y = x;
   if (x.numel() > 0) {
     const std::int64_t columns = numel_of(normalized_shape);

@@ -1,6 +1,7 @@
 #pragma once
-// Normalisation and dropout. Names, formulas and defaults are PyTorch's; f32 and f64; gradients of
-// any order.
+// Normalisation and dropout. Names, formulas and defaults are PyTorch's; gradients of any order.
+// All arguments are of the input's dtype, but that parameters and running statistics may be (and
+// should be) f32 where it is bf16: the arithmetic is in f32 then, and results are rounded.
 #include <invar/core/random.hpp>
 #include <invar/core/tensor.hpp>
 
@@ -23,15 +24,16 @@ struct BatchNormOptions {
 ///   running_var  = (1 - momentum) running_var  + momentum var m / (m - 1)
 ///
 /// Not training: mean and var are the running statistics (constants for the gradient). All four
-/// tensors are [C] of x's dtype. `weight` and `bias` may be undefined (1 and 0), the running
+/// tensors are [C]. `weight` and `bias` may be undefined (1 and 0), the running
 /// statistics too when training. An empty batch gives an empty result and moves nothing.
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                   const Tensor& weight = {}, const Tensor& bias = {},
                   const BatchNormOptions& options = {});
 
 /// max(batch_norm(x, ...) + residual, 0) with fewer passes over memory; `residual`, of x's shape,
-/// may be undefined (0). The numbers are those of relu(batch_norm(x, ...) + residual), bit by bit,
-/// and so are the gradients; that of relu is 0 where its result is 0.
+/// may be undefined (0). The numbers are those of relu(batch_norm(x, ...) + residual), bit by bit
+/// (in bf16: but for one rounding instead of two), and so are the gradients; that of relu is 0
+/// where its result is 0.
 Tensor batch_norm_relu(const Tensor& x, const Tensor& running_mean, const Tensor& running_var,
                        const Tensor& weight = {}, const Tensor& bias = {},
                        const BatchNormOptions& options = {}, const Tensor& residual = {});

@@ -11,8 +11,8 @@ namespace {
 using functors::PoolWindows;
 
 void check_image(const char* op, const Tensor& x) {
-  check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
-        "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
+  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
+        x.dtype());
   check(x.dim() == 4 && x.shape()[1] > 0 && x.shape()[2] > 0, op,
         "expected input [N,H,W,C] with H and W at least 1, got {}", x.shape());
 }

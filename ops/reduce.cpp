@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -57,6 +58,9 @@ void check_real(const char* op, const Tensor& x) {
         x.dtype());
 }
 
+/// For functions of reals: integers become f32.
+Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
+
 /// Integers and booleans are summed in i64.
 Tensor summable(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::i64); }
 
@@ -64,7 +68,7 @@ Tensor summable(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DTy
 
 // d sum = the sum of d: g goes to every element
 Tensor sum(const Tensor& input, const Dims& dims, bool keepdim) {
-  const Tensor x = summable(input);
+  const Tensor x = summable(autocast("sum", input));
   const Reduction r = plan("sum", x, dims, keepdim);
   return record("sum", {x}, reduced(ReduceOp::sum, "sum", x, r),
                 [r](const Tensor& g) -> Tensors { return {expand(reshape(g, r.kept), r.from)}; });
@@ -86,7 +90,8 @@ Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
 }
 
 // d var = 2 / (n - c) sum (x - mean) dx: the mean's own part cancels, because sum (x - mean) = 0
-Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+Tensor var(const Tensor& input, const Dims& dims, double correction, bool keepdim) {
+  const Tensor x = autocast("var", input);
   check_real("var", x);
   const Reduction r = plan("var", x, dims, keepdim);
   return record("var", {x}, reduced(ReduceOp::var, "var", x, r, x.dtype(), {correction}),
@@ -98,7 +103,8 @@ Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
 }
 
 // d std = d var / (2 std)
-Tensor std(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+Tensor std(const Tensor& input, const Dims& dims, double correction, bool keepdim) {
+  const Tensor x = autocast("std", input);
   check_real("std", x);
   const Reduction r = plan("std", x, dims, keepdim);
   Tensor y = sqrt(reduced(ReduceOp::var, "std", x, r, x.dtype(), {correction}));
@@ -130,7 +136,7 @@ Tensor product_of_others(const Tensor& x) {
 
 // d prod = sum_i (product of the others) dx_i
 Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
-  const Tensor x = summable(input);
+  const Tensor x = summable(autocast("prod", input));
   const Reduction r = plan("prod", x, dims, keepdim);
   return record("prod", {x}, reduced(ReduceOp::prod, "prod", x, r),
                 [x = SavedTensor(x), r](const Tensor& g) -> Tensors {
@@ -193,7 +199,7 @@ Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
 
 // d log(sum e^x) = sum e^(x - y) dx
 Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
-  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const Tensor x = as_real(autocast("logsumexp", input));
   const Reduction r = plan("logsumexp", x, dims, keepdim);
   Tensor y = reduced(ReduceOp::logsumexp, "logsumexp", x, r);
   return record("logsumexp", {x}, y,
@@ -207,7 +213,8 @@ Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
 
 // p = 1: d|x|_1 = sum sign(x) dx.  p = 2: d|x|_2 = sum x / |x|_2 dx.
 // p = inf: sign(x) dx of the largest |x|, shared among equals.
-Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
+Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim) {
+  const Tensor x = autocast("norm", input);
   check_real("norm", x);
   check(p == 1 || p == 2 || p == kInfinity, "norm", "expected p = 1, 2 or infinity, got {}", p);
   const Reduction r = plan("norm", x, dims, keepdim);
@@ -322,7 +329,7 @@ Tensor softmax_of(const char* name, const Tensor& x, int d, bool log) {
 
 // dy = y (dx - sum y dx)
 Tensor softmax(const Tensor& input, int dim) {
-  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const Tensor x = as_real(autocast("softmax", input));
   const int d = wrap_dim(dim, x.dim(), "softmax");
   Tensor y = softmax_of("softmax", x, d, false);
   return record("softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {
@@ -333,7 +340,7 @@ Tensor softmax(const Tensor& input, int dim) {
 
 // dy = dx - sum e^y dx
 Tensor log_softmax(const Tensor& input, int dim) {
-  const Tensor x = is_floating(input.dtype()) ? input : to(input, DType::f32);
+  const Tensor x = as_real(autocast("log_softmax", input));
   const int d = wrap_dim(dim, x.dim(), "log_softmax");
   Tensor y = softmax_of("log_softmax", x, d, true);
   return record("log_softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {
@@ -354,10 +361,11 @@ Tensor running_sum(const Tensor& x, int d, bool reverse) {
 }  // namespace
 
 Tensor cumsum(const Tensor& x, int dim) {
-  return running_sum(summable(x), wrap_dim(dim, x.dim(), "cumsum"), false);
+  return running_sum(summable(autocast("cumsum", x)), wrap_dim(dim, x.dim(), "cumsum"), false);
 }
 
-Tensor normalize(const Tensor& x, int dim, double eps) {
+Tensor normalize(const Tensor& input, int dim, double eps) {
+  const Tensor x = autocast("normalize", input);
   return x / clamp(norm(x, 2, {dim}, true), eps, kInfinity);
 }
 

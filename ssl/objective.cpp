@@ -1,3 +1,5 @@
+#include <invar/core/autocast.hpp>
+#include <invar/ops/convert.hpp>
 #include <invar/ssl/objective.hpp>
 #include <invar/ssl/objectives/barlow_twins.hpp>
 #include <invar/ssl/objectives/byol.hpp>
@@ -104,7 +106,12 @@ void check_batch(const std::string& name, Objective::Needs needs, const Embedded
 ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
   check_batch(name_, needs_, batch);
   const Span span([this] { return ModuleCall{this, typeid(*this)}; });
-  return compute(batch);
+  const Autocast off(DType::f32);
+  EmbeddedBatch wide = batch;
+  for (Tensors* tensors : {&wide.embeddings, &wide.targets}) {
+    for (Tensor& z : *tensors) z = to(z, computed_in(z.dtype()));
+  }
+  return compute(wide);
 }
 
 double Objective::target_decay(double) const {

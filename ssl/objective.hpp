@@ -65,6 +65,9 @@ class Objective : public nn::Module {
     bool labels = false;
   };
 
+  /// Computed in f32 (f64 if the embeddings are f64), with autocast off: bf16 embeddings and
+  /// targets are converted.
+  ///
   /// Error unless there are embeddings of at least two views, all of one shape [n, d] with n >= 2
   /// and d >= 1 and of one floating dtype, and what the objective needs beside them. A module's
   /// modes apply: in eval mode buffers are used but not changed.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <invar/core/autocast.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
@@ -47,6 +48,7 @@ class Pass {
 
   void run() {
     GradMode mode(options_.create_graph);
+    Autocast off(DType::f32);
     for (Task* root : roots_) {
       if (--root->pending == 0) ready_.push(root);
     }

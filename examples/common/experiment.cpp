@@ -31,6 +31,9 @@ TrainingOptions read_training(const Json& json) {
   o.conv_algorithm = algorithm == "auto"     ? ConvAlgorithm::automatic
                      : algorithm == "direct" ? ConvAlgorithm::direct
                                              : ConvAlgorithm::winograd;
+  const auto precision = reader.get<std::string>("precision", "f32");
+  check_name("training", precision, {"f32", "bf16"});
+  o.precision = precision == "bf16" ? DType::bf16 : DType::f32;
   o.clip_grad_norm = reader.get("clip_grad_norm", o.clip_grad_norm);
   o.workers = reader.get("workers", o.workers);
   o.log_every = reader.get("log_every", o.log_every);

@@ -39,6 +39,8 @@ struct TrainingOptions {
   double ema_decay = 0;
   /// "auto", "direct" or "winograd" in the configuration.
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
+  /// "f32" or "bf16" in the configuration: what the networks run under (ops/autocast.hpp).
+  DType precision = DType::f32;
   double clip_grad_norm = 0;    ///< 0: no clipping
   int workers = -1;             ///< of the loader; -1: its choice
   std::int64_t log_every = 20;  ///< steps between two lines of metrics

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <invar/core/random.hpp>
+#include <invar/ops/machine.hpp>
 #include <invar/ops/view.hpp>
 
 #include "encoder_file.hpp"
@@ -57,6 +58,11 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
+  if (experiment.training.precision == DType::bf16 && !has_native_bf16()) {
+    fmt::print(stderr,
+               "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than "
+               "f32 here\n");
+  }
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
   const DatasetPtr test = labelled ? experiment.load(Split::test) : nullptr;

@@ -1,6 +1,7 @@
 #include "training.hpp"
 
 #include <chrono>
+#include <invar/core/autocast.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/optim/clip.hpp>
 #include <invar/nn/profile.hpp>
@@ -148,7 +149,11 @@ ssl::ObjectiveOutput Training::train_step(bool diagnose) {
   optimizer_->set_lr(schedule_->lr(step_));
   optimizer_->zero_grad();
   const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
-  const Branch::Output online = networks_.online.embed(batch.views, options_.joint_views);
+  const auto embed = [&](Branch& branch) {
+    const Autocast precision(options_.precision);
+    return branch.embed(batch.views, options_.joint_views);
+  };
+  const Branch::Output online = embed(networks_.online);
   if (diagnose) log_diagnostics(online);
   ssl::EmbeddedBatch embedded = {
       .embeddings = online.embeddings,
@@ -157,7 +162,7 @@ ssl::ObjectiveOutput Training::train_step(bool diagnose) {
       .progress = static_cast<double>(step_) / static_cast<double>(total_steps_)};
   if (networks_.target) {
     NoGrad guard;
-    embedded.targets = networks_.target->embed(batch.views, options_.joint_views).embeddings;
+    embedded.targets = embed(*networks_.target).embeddings;
   }
   ssl::ObjectiveOutput output = (*networks_.objective)(embedded);
   output.loss.backward();

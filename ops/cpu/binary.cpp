@@ -5,7 +5,7 @@
 namespace invar::cpu {
 
 void binary(BinaryOp op, const Tensor& a, const Tensor& b, const Tensor& out) {
-  visit_number(out.dtype(), "elementwise", [&]<class T>() {
+  visit_number(computed_in(out.dtype()), "elementwise", [&]<class T>() {
     functors::visit_binary(op, [&](auto f) { elementwise<T, T, T>(out, f, a, b); });
   });
 }

@@ -1,13 +1,16 @@
 // f32 convolution by oneDNN: images stay plain [N, H, W, C]; the layout of the weight is oneDNN's
 // choice, so our [O, kh, kw, I] is reordered on the way in and the weight's gradient on the way
 // out. Winograd's algorithm takes over where it is faster (winograd.hpp); on AVX2 machines an own
-// kernel makes most other weight gradients.
+// kernel makes most other weight gradients. bf16 is oneDNN's, too, where the processor has it;
+// elsewhere all of the above, on widened copies.
 #include <invar/ops/conv.hpp>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/onednn.hpp>
 #include <invar/ops/cpu/winograd.hpp>
+#include <invar/ops/machine.hpp>
 
 namespace invar::cpu {
 namespace {
@@ -16,7 +19,7 @@ namespace {
 struct Problem {
   Dims x, weight, y;
   Conv2dOptions o;
-  DType dtype;
+  DType dtype;  ///< bias and the weight's gradient are computed_in(dtype)
 
   onednn::Key key(const char* op) const {
     onednn::Key key(op, {o.stride.height, o.stride.width, o.padding.height, o.padding.width,
@@ -36,7 +39,9 @@ struct Problem {
     return o.groups == 1 ? oihw : Dims{o.groups, oihw[0], oihw[1], oihw[2], oihw[3]};
   }
   /// [O, kh, kw, I] with the output channels split by group.
-  dnnl::memory::desc weight_desc() const {
+  dnnl::memory::desc weight_desc() const { return weight_desc(dtype); }
+  dnnl::memory::desc weight_gradient_desc() const { return weight_desc(computed_in(dtype)); }
+  dnnl::memory::desc weight_desc(DType dtype) const {
     const std::int64_t kh = weight[1], kw = weight[2], i = weight[3], row = kh * kw * i;
     return onednn::desc(weight_dims(),
                         o.groups == 1 ? Dims{row, 1, kw * i, i}
@@ -55,7 +60,7 @@ struct Problem {
             dnnl::algorithm::convolution_direct,
             x_desc(),
             any_weight(),
-            bias ? onednn::desc({weight[0]}, {1}, dtype) : dnnl::memory::desc(),
+            bias ? onednn::desc({weight[0]}, {1}, computed_in(dtype)) : dnnl::memory::desc(),
             y_desc(),
             strides(),
             dilates(),
@@ -102,10 +107,16 @@ bool is_avx2_machine() {
   return is;
 }
 
+/// True iff these operands are to be widened: the processor cannot multiply them.
+bool is_to_be_widened(const Tensor& x) { return x.dtype() == DType::bf16 && !has_native_bf16(); }
+
 /// The passes in which the convolution is to be Winograd's.
-WinogradPasses winograd_passes(const Dims& outputs, const Dims& weight, const Conv2dOptions& o) {
+WinogradPasses winograd_passes(DType dtype, const Dims& outputs, const Dims& weight,
+                               const Conv2dOptions& o) {
   const ConvAlgorithm algorithm = conv_algorithm();
-  if (algorithm == ConvAlgorithm::direct || !winograd_fits(weight, o)) return {};
+  if (algorithm == ConvAlgorithm::direct || dtype != DType::f32 || !winograd_fits(weight, o)) {
+    return {};
+  }
   if (algorithm == ConvAlgorithm::winograd) return {.data = true, .weight = true};
   return winograd_pays(outputs, weight);
 }
@@ -124,7 +135,11 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
     return conv2d(sampled(x, out.shape()[1], out.shape()[2], o), weight, bias, without_stride(o),
                   out);
   }
-  if (winograd_passes(out.shape(), weight.shape(), o).data) {
+  if (is_to_be_widened(x)) {
+    return round_into(out,
+                      [&](const Tensor& y) { conv2d(widened(x), widened(weight), bias, o, y); });
+  }
+  if (winograd_passes(x.dtype(), out.shape(), weight.shape(), o).data) {
     return winograd_conv2d(x, weight, bias, o, out);
   }
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
@@ -151,7 +166,12 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
     fill(0, out);
     return copy(read, sampled_view(out, g[1], g[2], o));
   }
-  if (winograd_passes(gradient.shape(), weight.shape(), o).data) {
+  if (is_to_be_widened(gradient)) {
+    return round_into(out, [&](const Tensor& y) {
+      conv2d_backward_input(widened(gradient), widened(weight), o, y);
+    });
+  }
+  if (winograd_passes(gradient.dtype(), gradient.shape(), weight.shape(), o).data) {
     return winograd_conv2d_backward_input(gradient, weight, o, out);
   }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
@@ -177,28 +197,32 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
     return conv2d_backward_weight(gradient, sampled(x, gradient.shape()[1], gradient.shape()[2], o),
                                   without_stride(o), out);
   }
-  if (winograd_passes(gradient.shape(), out.shape(), o).weight) {
+  if (is_to_be_widened(x)) {
+    return conv2d_backward_weight(widened(gradient), widened(x), o, out);
+  }
+  if (winograd_passes(x.dtype(), gradient.shape(), out.shape(), o).weight) {
     return winograd_conv2d_backward_weight(gradient, x, o, out);
   }
-  if (is_avx2_machine() &&
+  if (x.dtype() == DType::f32 && is_avx2_machine() &&
       prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
     return conv2d_backward_weight_avx2(gradient, x, o, out);
   }
-  const Problem p{x.shape(), out.shape(), gradient.shape(), o, out.dtype()};
+  const Problem p{x.shape(), out.shape(), gradient.shape(), o, x.dtype()};
   const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {
     return dnnl::convolution_backward_weights::primitive_desc(
-        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(), p.any_weight(),
-        p.y_desc(), p.strides(), p.dilates(), p.padding(), p.padding(), p.forward(false),
-        onednn::attributes());
+        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(),
+        onednn::any(p.weight_dims(), computed_in(p.dtype)), p.y_desc(), p.strides(), p.dilates(),
+        p.padding(), p.padding(), p.forward(false), onednn::attributes());
   });
   const auto layout = conv.desc(dnnl::query::diff_weights_md);
-  const bool direct = layout == p.weight_desc();
+  const bool direct = layout == p.weight_gradient_desc();
   const Tensor w = direct ? out : onednn::bytes_for(layout);
   onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
                          {DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
                          {DNNL_ARG_DIFF_WEIGHTS, onednn::memory(w, layout)}});
   if (!direct) {
-    onednn::reorder(p.key("conv2d_backward_weight weight"), w, layout, out, p.weight_desc());
+    onednn::reorder(p.key("conv2d_backward_weight weight"), w, layout, out,
+                    p.weight_gradient_desc());
   }
 }
 

@@ -1,4 +1,5 @@
 #include <invar/core/philox.hpp>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/convert.hpp>
@@ -22,6 +23,9 @@ void fill(double value, const Tensor& out) {
 }
 
 void arange(double start, double step, const Tensor& out) {
+  if (out.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { arange(start, step, y); });
+  }
   visit_number(out.dtype(), "arange", [&]<class T>() {
     T* const y = out.data<T>();
     for (std::int64_t i = 0; i < out.numel(); ++i) {

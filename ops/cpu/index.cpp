@@ -1,3 +1,4 @@
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/convert.hpp>
@@ -66,6 +67,11 @@ void gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out) {
 // added by one thread, in ascending order along `dim`.
 void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& out) {
   if (index.numel() == 0) return;
+  if (out.dtype() == DType::bf16) {
+    const Tensor sums = widened(out);
+    scatter_add(dim, index, widened(src), sums);
+    return copy(sums, out);
+  }
   const LoopNest<3> nest(
       without(index.shape(), dim),
       {without(index.strides(), dim), without(src.strides(), dim), without(out.strides(), dim)});

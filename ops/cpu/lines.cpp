@@ -1,6 +1,7 @@
 // Kernels that work on one line of a tensor at a time: its elements along one dimension.
 #include <algorithm>
 #include <cmath>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/reduce.hpp>
@@ -60,6 +61,10 @@ bool is_less(T a, T b) {
 
 void arg_reduce(ReduceOp op, const Tensor& x, int dim, const Tensor& values,
                 const Tensor& indices) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(values,
+                      [&](const Tensor& y) { arg_reduce(op, widened(x), dim, y, indices); });
+  }
   const std::int64_t n = length_along(x, dim);
   visit_number(x.dtype(), "arg_reduce", [&]<class T>() {
     for_each_line<3>({x, values, indices}, dim, [&](const std::array<std::int64_t, 3>& at) {
@@ -80,6 +85,10 @@ void arg_reduce(ReduceOp op, const Tensor& x, int dim, const Tensor& values,
 }
 
 void sort(const Tensor& x, int dim, bool descending, const Tensor& values, const Tensor& indices) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(values,
+                      [&](const Tensor& y) { sort(widened(x), dim, descending, y, indices); });
+  }
   const std::int64_t n = length_along(x, dim), wanted = length_along(values, dim);
   visit_number(x.dtype(), "sort", [&]<class T>() {
     struct Item {
@@ -112,6 +121,9 @@ void sort(const Tensor& x, int dim, bool descending, const Tensor& values, const
 }
 
 void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { cumsum(widened(x), dim, reverse, y); });
+  }
   const std::int64_t n = length_along(x, dim);
   visit_number(x.dtype(), "cumsum", [&]<class T>() {
     for_each_line<2>({x, out}, dim, [&](const std::array<std::int64_t, 2>& at) {
@@ -128,6 +140,9 @@ void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) {
 }
 
 void softmax(const Tensor& x, int dim, bool log, const Tensor& out) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { softmax(widened(x), dim, log, y); });
+  }
   const std::int64_t n = length_along(x, dim);
   visit_real(x.dtype(), "softmax", [&]<class T>() {
     for_each_line<2>({x, out}, dim, [&](const std::array<std::int64_t, 2>& at) {

@@ -43,6 +43,49 @@ void run(const Tensor& out, std::initializer_list<std::reference_wrapper<const T
   });
 }
 
+constexpr std::size_t kMostInputs = 3;
+
+struct WidenedRow {
+  RowFunction row;
+  const void* functor;
+  std::size_t inputs;
+};
+
+/// A RowFunction of bf16 whose functor is a WidenedRow.
+void run_widened_row(const void* widened, char* const* pointers, const std::int64_t* steps,
+                     std::int64_t length) {
+  constexpr std::int64_t kPiece = 1024;
+  constexpr std::int64_t kSize = sizeof(BFloat16);
+  const auto& f = *static_cast<const WidenedRow*>(widened);
+  float scratch[kMostInputs + 1][kPiece];
+  char* wide[kMostInputs + 1];
+  std::int64_t wide_steps[kMostInputs + 1];
+  for (std::size_t k = 0; k <= f.inputs; ++k) {
+    wide[k] = reinterpret_cast<char*>(scratch[k]);
+    wide_steps[k] = sizeof(float);
+  }
+  for (std::int64_t begin = 0; begin < length; begin += kPiece) {
+    const std::int64_t n = std::min(kPiece, length - begin);
+    for (std::size_t k = 1; k <= f.inputs; ++k) {
+      const auto* const from = reinterpret_cast<const BFloat16*>(pointers[k] + begin * steps[k]);
+      const std::int64_t step = steps[k] / kSize;
+      if (step == 1) {
+        for (std::int64_t i = 0; i < n; ++i) scratch[k][i] = from[i];
+      } else {
+        for (std::int64_t i = 0; i < n; ++i) scratch[k][i] = from[i * step];
+      }
+    }
+    f.row(f.functor, wide, wide_steps, n);
+    auto* const to = reinterpret_cast<BFloat16*>(pointers[0] + begin * steps[0]);
+    const std::int64_t step = steps[0] / kSize;
+    if (step == 1) {
+      for (std::int64_t i = 0; i < n; ++i) to[i] = BFloat16(scratch[0][i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) to[i * step] = BFloat16(scratch[0][i]);
+    }
+  }
+}
+
 }  // namespace
 
 void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
@@ -60,6 +103,13 @@ void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<co
     default:
       internal_check(false, "elementwise", "{} inputs", inputs.size());
   }
+}
+
+void run_widened_rows(const Tensor& out,
+                      std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
+                      RowFunction row, const void* functor) {
+  const WidenedRow widened{row, functor, inputs.size()};
+  run_rows(out, inputs, run_widened_row, &widened);
 }
 
 }  // namespace invar::cpu

@@ -43,6 +43,12 @@ using RowFunction = void (*)(const void* functor, char* const* pointers, const s
 void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
               RowFunction row, const void* functor);
 
+/// The same for a row of f32 and tensors of bf16: pieces of their rows are widened into scratch
+/// memory, and what the row makes of them is rounded.
+void run_widened_rows(const Tensor& out,
+                      std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
+                      RowFunction row, const void* functor);
+
 /// The loop over one run of f. The only code that is compiled for every functor and dtype: the rest
 /// of the nest is run_rows, compiled once.
 template <class F, class Out, class... In, std::size_t... I>
@@ -62,18 +68,20 @@ void functor_row(const F& f, char* const* pointers, const std::int64_t* steps, s
   }
 }
 
-/// out[i] = f(in[i]...). In... are the C++ element types of the inputs.
+/// out[i] = f(in[i]...). In... are the C++ element types of the inputs. Where all types are float,
+/// all tensors may be bf16 instead.
 template <class Out, class... In, class F, class... Inputs>
 void elementwise(const Tensor& out, const F& f, const Inputs&... inputs) {
   static_assert(sizeof...(In) == sizeof...(Inputs));
-  run_rows(
-      out, {inputs...},
-      [](const void* functor, char* const* pointers, const std::int64_t* steps,
-         std::int64_t length) {
-        functor_row<F, Out, In...>(*static_cast<const F*>(functor), pointers, steps, length,
-                                   std::index_sequence_for<In...>());
-      },
-      &f);
+  const RowFunction row = [](const void* functor, char* const* pointers, const std::int64_t* steps,
+                             std::int64_t length) {
+    functor_row<F, Out, In...>(*static_cast<const F*>(functor), pointers, steps, length,
+                               std::index_sequence_for<In...>());
+  };
+  if constexpr ((std::is_same_v<Out, float> && ... && std::is_same_v<In, float>)) {
+    if (out.dtype() == DType::bf16) return run_widened_rows(out, {inputs...}, row, &f);
+  }
+  run_rows(out, {inputs...}, row, &f);
 }
 
 }  // namespace invar::cpu

@@ -46,6 +46,13 @@ std::string instruction_set() {
 
 }  // namespace
 
+bool has_native_bf16() {
+  // An instruction set's number has the bits of those that it includes.
+  constexpr auto kBf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kBf16) == kBf16;
+  return has;
+}
+
 Machine machine() {
   const dnnl_version_t* version = dnnl_version();
   return {processor_name(), instruction_set(), std::string(cpu::name(cpu::isa())),

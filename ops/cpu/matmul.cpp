@@ -1,8 +1,11 @@
 #include <cstring>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/blas.hpp>
 #include <invar/ops/cpu/gemm.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
+#include <invar/ops/cpu/onednn.hpp>
+#include <invar/ops/machine.hpp>
 #include <memory>
 #include <vector>
 
@@ -155,6 +158,59 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, M
             });
 }
 
+// --- bf16 ----------------------------------------------------------------------------------------
+
+namespace {
+
+/// One product by oneDNN: the matrices begin at these elements of a and b.
+void multiply_bf16(const Tensor& a, std::int64_t a_begin, const Tensor& b, std::int64_t b_begin,
+                   const Tensor& bias, const Tensor& out, std::int64_t out_begin) {
+  const int rank = out.dim();
+  const std::int64_t m = out.shape()[rank - 2], n = out.shape()[rank - 1], k = a.size(-1);
+  // The stride of a dimension of size 1 means nothing, but oneDNN might take it for a layout.
+  const auto strides = [&](const Tensor& x, std::int64_t rows, std::int64_t columns) -> Dims {
+    const std::int64_t row = x.strides()[rank - 2], column = x.strides()[rank - 1];
+    const bool by_rows = (columns == 1 || column == 1) && (rows == 1 || row >= columns);
+    if (by_rows) return {rows == 1 ? columns : row, 1};
+    return {1, columns == 1 ? rows : column};
+  };
+  const Dims a_strides = strides(a, m, k), b_strides = strides(b, k, n);
+  const auto a_desc = onednn::desc({m, k}, a_strides, DType::bf16);
+  const auto b_desc = onednn::desc({k, n}, b_strides, DType::bf16);
+  const auto bias_desc = onednn::desc({1, n}, {n, 1}, DType::f32);
+  const auto out_desc = onednn::desc({m, n}, {n, 1}, out.dtype());
+  const onednn::Key key("matmul bf16",
+                        {m, n, k, a_strides[0], a_strides[1], b_strides[0], b_strides[1],
+                         static_cast<std::int64_t>(out.dtype()), bias.defined()});
+  const onednn::Primitive product = onednn::primitive(key, [&] {
+    return bias.defined() ? dnnl::matmul::primitive_desc(onednn::engine(), a_desc, b_desc,
+                                                         bias_desc, out_desc, onednn::attributes())
+                          : dnnl::matmul::primitive_desc(onednn::engine(), a_desc, b_desc, out_desc,
+                                                         onednn::attributes());
+  });
+  const auto matrix = [](const Tensor& x, std::int64_t begin, const dnnl::memory::desc& desc) {
+    return onednn::memory(alias(x, {1}, {1}, x.offset() + begin), desc);
+  };
+  std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, matrix(a, a_begin, a_desc)},
+                                                  {DNNL_ARG_WEIGHTS, matrix(b, b_begin, b_desc)},
+                                                  {DNNL_ARG_DST, matrix(out, out_begin, out_desc)}};
+  if (bias.defined()) arguments[DNNL_ARG_BIAS] = onednn::memory(bias, bias_desc);
+  onednn::execute(product, std::move(arguments));
+}
+
+void matmul_bf16(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
+  if (!has_native_bf16()) {
+    return round_into(out, [&](const Tensor& y) { matmul(widened(a), widened(b), bias, y); });
+  }
+  const std::vector<std::int64_t> a_offsets = matrix_offsets(a), b_offsets = matrix_offsets(b);
+  const std::int64_t size = out.size(-2) * out.size(-1);
+  for (std::size_t i = 0; i < a_offsets.size(); ++i) {
+    multiply_bf16(a, a_offsets[i], b, b_offsets[i], bias, out, static_cast<std::int64_t>(i) * size);
+  }
+}
+
+}  // namespace
+
 void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
   const int rank = out.dim();
   const std::int64_t m = out.shape()[rank - 2], n = out.shape()[rank - 1], k = a.size(-1);
@@ -163,6 +219,7 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
     bias.defined() ? copy(bias, out) : fill(0, out);
     return;
   }
+  if (a.dtype() == DType::bf16) return matmul_bf16(a, b, bias, out);
   blas::check_sizes("matmul", {m, n, k, a.strides()[a.dim() - 2], a.strides()[a.dim() - 1],
                                b.strides()[b.dim() - 2], b.strides()[b.dim() - 1]});
   visit_real(out.dtype(), "matmul", [&]<class T>() {

@@ -11,11 +11,15 @@
 // errors of different blocks are independent, and f64 adds none: what remains is less than the
 // rounding of the result to f32, unless the terms cancel.
 //
+// Data may be bf16 (S is what x is stored as, T what is computed in): statistics, parameters and
+// sums are f32 then, and each element is widened and rounded in registers.
+//
 // Rows with few channels are walked several at a time, side by side, as one row of up to kWidth
 // columns: loops over 16 channels would be all prologue, and four such long rows at once are four
 // streams from memory, which one core needs to use its bandwidth. kWidth is not a power of two: the
 // rows would share their places in the first cache.
 #include <cmath>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/unary.hpp>
@@ -27,6 +31,13 @@ namespace {
 constexpr std::int64_t kPieceElements = 65536;
 constexpr std::int64_t kBlockRows = 32;
 constexpr std::int64_t kWidth = 1984;
+
+/// Calls f<S, T>: elements of this dtype are stored as S and computed with as T.
+template <class F>
+void visit_stored(DType dtype, std::string_view op, const F& f) {
+  if (dtype == DType::bf16) return f.template operator()<BFloat16, float>();
+  visit_real(dtype, op, [&]<class T>() { f.template operator()<T, T>(); });
+}
 
 std::int64_t piece_rows(std::int64_t c) { return std::max(kPieceElements / c, kBlockRows); }
 
@@ -114,8 +125,8 @@ std::vector<double> column_sums(std::int64_t rows, std::int64_t c, const SumBloc
 }
 
 /// A value near the mean of each column: that of its first eight, or the first.
-template <class T>
-void choose_shift(const T* v, const Block& block, T* __restrict shift) {
+template <class S, class T>
+void choose_shift(const S* v, const Block& block, T* __restrict shift) {
   const std::int64_t w = block.width;
   if (block.rows < 8) {
     std::copy(v, v + w, shift);
@@ -130,8 +141,8 @@ void choose_shift(const T* v, const Block& block, T* __restrict shift) {
 }
 
 /// Adds kRows rows of d = v - shift, and of d^2, to the sums of their columns.
-template <int kRows, class T>
-void add_deviations(const T* v, const T* shift, std::int64_t width, T* __restrict sum,
+template <int kRows, class S, class T>
+void add_deviations(const S* v, const T* shift, std::int64_t width, T* __restrict sum,
                     T* __restrict squares) {
   for (std::int64_t i = 0; i < width; ++i) {
     T total = 0, total_squares = 0;
@@ -146,8 +157,8 @@ void add_deviations(const T* v, const T* shift, std::int64_t width, T* __restric
 }
 
 /// Adds what n rows have given, relative to `reference` instead of their shift.
-template <class T>
-void add_shifted(const T* sum, const T* squares, const T* shift, const T* reference, double n,
+template <class S, class T>
+void add_shifted(const T* sum, const T* squares, const T* shift, const S* reference, double n,
                  std::int64_t c, double* __restrict total, double* __restrict total_squares) {
   for (std::int64_t i = 0; i < c; ++i) {
     const double e = static_cast<double>(shift[i]) - static_cast<double>(reference[i]);
@@ -170,9 +181,9 @@ void add_shifted(const T* sum, const T* squares, const T* shift, const T* refere
 // 5 times that sum, typically 1 + 1 / 8. The reference is one of the values, which costs a factor
 // of m of f64's precision at most.
 void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var) {
-  visit_real(x.dtype(), "batch_norm", [&]<class T>() {
+  visit_stored(x.dtype(), "batch_norm", [&]<class S, class T>() {
     const std::int64_t c = mean.numel(), rows = x.numel() / c;
-    const T* const from = x.data<const T>();
+    const S* const from = x.data<const S>();
     const auto sum_block = [&](const Block& block, T* scratch, double* totals) {
       T* const shift = scratch;
       T* const sum = shift + block.width;
@@ -199,7 +210,7 @@ void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& va
 }
 
 void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& out) {
-  visit_real(in.x.dtype(), "batch_norm", [&]<class T>() {
+  visit_stored(in.x.dtype(), "batch_norm", [&]<class S, class T>() {
     const std::int64_t c = in.mean.numel(), rows = in.x.numel() / c;
     const Affine<T> affine(in, c);
     const auto run = [&](const auto& finish) {
@@ -207,10 +218,10 @@ void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& 
         const T* const __restrict m = affine.centre.data();
         const T* const __restrict s = affine.scale.data();
         const T* const __restrict b = affine.shift.data();
-        const T* const __restrict v = in.x.data<const T>() + offset;
-        T* const __restrict y = out.data<T>() + offset;
+        const S* const __restrict v = in.x.data<const S>() + offset;
+        S* const __restrict y = out.data<S>() + offset;
         for (std::int64_t i = 0; i < width; ++i) {
-          y[i] = finish((v[i] - m[i]) * s[i] + b[i], offset + i);
+          y[i] = S(finish((v[i] - m[i]) * s[i] + b[i], offset + i));
         }
       });
     };
@@ -220,7 +231,7 @@ void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& 
     } else if (!residual.defined()) {
       run([relu](T y, std::int64_t) { return relu(y); });
     } else {
-      run([relu, r = residual.data<const T>()](T y, std::int64_t at) { return relu(y + r[at]); });
+      run([relu, r = residual.data<const S>()](T y, std::int64_t at) { return relu(y + r[at]); });
     }
   });
 }
@@ -253,9 +264,9 @@ void add_to_totals(const T* sums, std::int64_t c, double* __restrict totals) {
 
 /// Adds kRows rows of g, masked, and of g (x - mean) to the sums of their columns; the rows begin
 /// at `offset`. Mask::from_y reads y and writes the masked rows; others leave both alone.
-template <Mask kMask, int kRows, class T>
-void add_gradients(const Affine<T>& affine, const T* gradient, const T* x, const T* y,
-                   std::int64_t offset, std::int64_t width, T* __restrict masked, T* __restrict sum,
+template <Mask kMask, int kRows, class S, class T>
+void add_gradients(const Affine<T>& affine, const S* gradient, const S* x, const S* y,
+                   std::int64_t offset, std::int64_t width, S* __restrict masked, T* __restrict sum,
                    T* __restrict products) {
   const T* const m = affine.centre.data();
   const T* const s = affine.scale.data();
@@ -267,7 +278,10 @@ void add_gradients(const Affine<T>& affine, const T* gradient, const T* x, const
       const T d = x[at] - m[i];
       T g = gradient[at];
       if constexpr (kMask == Mask::from_x) g = d * s[i] + b[i] > 0 ? g : 0;
-      if constexpr (kMask == Mask::from_y) masked[at] = g = y[at] > 0 ? g : 0;
+      if constexpr (kMask == Mask::from_y) {
+        g = y[at] > 0 ? g : 0;
+        masked[at] = S(g);
+      }
       total += g;
       total_products += g * d;
     }
@@ -283,7 +297,7 @@ void add_gradients(const Affine<T>& affine, const T* gradient, const T* x, const
 // gradient; the second makes dx.
 void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor& gradient,
                          const BatchNormGradients& out) {
-  visit_real(in.x.dtype(), "batch_norm_backward", [&]<class T>() {
+  visit_stored(in.x.dtype(), "batch_norm_backward", [&]<class S, class T>() {
     const std::int64_t c = in.mean.numel(), rows = in.x.numel() / c;
     const Affine<T> affine(in, c);
     const T* const r = in.rstd.data<const T>();
@@ -291,14 +305,14 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
 
     std::vector<double> sums;
     visit_mask(mask, [&]<Mask kMask>() {
-      const T* const outputs = kMask == Mask::from_y ? y.data<const T>() : nullptr;
-      T* const masked = kMask == Mask::from_y ? out.residual.data<T>() : nullptr;
+      const S* const outputs = kMask == Mask::from_y ? y.data<const S>() : nullptr;
+      S* const masked = kMask == Mask::from_y ? out.residual.data<S>() : nullptr;
       const auto sum_block = [&](const Block& block, T* scratch, double* totals) {
         T* const sum = scratch;
         T* const products = sum + block.width;
         std::fill(sum, products + block.width, T(0));
         for_rows_of(block, [&]<int kRows>(std::int64_t offset) {
-          add_gradients<kMask, kRows>(affine, gradient.data<const T>(), in.x.data<const T>(),
+          add_gradients<kMask, kRows>(affine, gradient.data<const S>(), in.x.data<const S>(),
                                       outputs, offset, block.width, masked, sum, products);
         });
         for (std::int64_t i = 0; i < block.width; i += c) {
@@ -318,12 +332,12 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
     // dx = scale (g - offset - (x - mean) slope)
     const ChannelTable<T> offsets(c, [&](std::int64_t i) { return sums[i] / m; });
     const ChannelTable<T> slopes(c, [&](std::int64_t i) { return sums[c + i] * r[i] * r[i] / m; });
-    const T* const from = (mask == Mask::from_y ? out.residual : gradient).data<const T>();
+    const S* const from = (mask == Mask::from_y ? out.residual : gradient).data<const S>();
     visit_mask(mask == Mask::from_y ? Mask::none : mask, [&]<Mask kMask>() {
       for_row_runs(rows, c, [&](std::int64_t offset, std::int64_t width) {
-        const T* const __restrict g = from + offset;
-        const T* const __restrict v = in.x.data<const T>() + offset;
-        T* const __restrict to = out.x.data<T>() + offset;
+        const S* const __restrict g = from + offset;
+        const S* const __restrict v = in.x.data<const S>() + offset;
+        S* const __restrict to = out.x.data<S>() + offset;
         const T* const __restrict centre = affine.centre.data();
         const T* const __restrict s = affine.scale.data();
         const T* const __restrict b = affine.shift.data();
@@ -333,7 +347,7 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
           const T d = v[i] - centre[i];
           T gi = g[i];
           if constexpr (kMask == Mask::from_x) gi = d * s[i] + b[i] > 0 ? gi : 0;
-          to[i] = s[i] * (gi - a[i] - d * slope[i]);
+          to[i] = S(s[i] * (gi - a[i] - d * slope[i]));
         }
       });
     });

@@ -1,4 +1,5 @@
 // Pooling. The inner loops run over the channels of a pixel, which lie side by side.
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/pool.hpp>
@@ -30,6 +31,10 @@ void for_rows(const Sizes& out, const F& f) {
 
 void max_pool2d(const Tensor& x, const PoolWindows& rows, const PoolWindows& columns,
                 const Tensor& out, const Tensor& indices) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out,
+                      [&](const Tensor& y) { max_pool2d(widened(x), rows, columns, y, indices); });
+  }
   const Sizes from(x), to(out);
   visit_real(x.dtype(), "max_pool2d", [&]<class T>() {
     for_rows(to, [&](std::int64_t n, std::int64_t p) {
@@ -62,6 +67,9 @@ void max_pool2d(const Tensor& x, const PoolWindows& rows, const PoolWindows& col
 }
 
 void max_pool2d_select(const Tensor& x, const Tensor& indices, const Tensor& out) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { max_pool2d_select(widened(x), indices, y); });
+  }
   const Sizes from(x), to(out);
   visit_real(x.dtype(), "max_pool2d_select", [&]<class T>() {
     for_rows(to, [&](std::int64_t n, std::int64_t p) {
@@ -78,6 +86,10 @@ void max_pool2d_select(const Tensor& x, const Tensor& indices, const Tensor& out
 
 // Windows may overlap: a whole image at a time, so that no two threads add to one element.
 void max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Tensor& out) {
+  if (out.dtype() == DType::bf16) {
+    return round_into(out,
+                      [&](const Tensor& y) { max_pool2d_backward(widened(gradient), indices, y); });
+  }
   const Sizes from(gradient), to(out);
   visit_real(out.dtype(), "max_pool2d_backward", [&]<class T>() {
     parallel_for(to.n, 1, [&](std::int64_t n, std::int64_t) {
@@ -96,6 +108,9 @@ void max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Te
 // A window is summed row by row in T: the error grows with its height plus its width.
 void avg_pool2d(const Tensor& x, const PoolWindows& rows, const PoolWindows& columns,
                 const Tensor& out) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { avg_pool2d(widened(x), rows, columns, y); });
+  }
   const Sizes from(x), to(out);
   visit_real(x.dtype(), "avg_pool2d", [&]<class T>() {
     for_rows(to, [&](std::int64_t n, std::int64_t p) {
@@ -124,6 +139,10 @@ void avg_pool2d(const Tensor& x, const PoolWindows& rows, const PoolWindows& col
 
 void avg_pool2d_backward(const Tensor& gradient, const PoolWindows& rows,
                          const PoolWindows& columns, const Tensor& out) {
+  if (out.dtype() == DType::bf16) {
+    return round_into(
+        out, [&](const Tensor& y) { avg_pool2d_backward(widened(gradient), rows, columns, y); });
+  }
   const Sizes from(gradient), to(out);
   visit_real(out.dtype(), "avg_pool2d_backward", [&]<class T>() {
     parallel_for(to.n, 1, [&](std::int64_t n, std::int64_t) {

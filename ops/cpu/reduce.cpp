@@ -8,6 +8,7 @@
 // Only these two loops are compiled for every functor and dtype; the rest is compiled once.
 #include <cmath>
 #include <cstring>
+#include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/reduce.hpp>
@@ -177,6 +178,9 @@ void var(double correction, const Tensor& x, const Tensor& out) {
 }  // namespace
 
 void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out) {
+  if (x.dtype() == DType::bf16) {
+    return round_into(out, [&](const Tensor& y) { reduce(op, params, widened(x), y); });
+  }
   const auto with = [&]<class T>(const auto& functor) {
     run(erase<T>(functor), x, out.shape(), out.raw_data());
   };

@@ -85,7 +85,7 @@ double diagnostic(const std::string& name, const Tensors& views) {
   check(views.size() >= 2, name, "expected at least 2 views, got {}", views.size());
   NoGrad guard;
   Tensors detached;
-  for (const Tensor& z : views) detached.push_back(z.detach());
+  for (const Tensor& z : views) detached.push_back(to(z.detach(), computed_in(z.dtype())));
   try {
     return found->second(detached);
   } catch (const Error&) {  // no spread to take a rank of, no second eigenvalue, too few samples

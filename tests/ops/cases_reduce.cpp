@@ -209,6 +209,7 @@ OpCases cases() {
                    .f = [f = op.f, dim](const Tensors& x) { return f(x[0], dim); },
                    .reference = [f = op.reference,
                                  dim](const Tensors& x) { return naive_lines(x[0], dim, f); },
+                   .bf16_tolerance = 0.04,  // differences of nearly equal numbers
                    .f64_tolerance = 1e-11,
                    .second_order = numel_of(shape) < 1000});
   };
@@ -281,6 +282,7 @@ OpCases cases() {
            .reference =
                [dims = dims](const Tensors& x) { return naive_reduce(x[0], dims, true, prod_of); },
            .f32_tolerance = 1e-4,
+           .bf16_tolerance = large ? 0.1 : 0.02,  // 300 factors
            .second_order = !large,
            .make = [shape = shape, zeros, large](Generator& generator) -> Tensors {
              Tensor x = to(rand(shape, {}, generator) + (large ? 0.5 : 0.25), DType::f64);

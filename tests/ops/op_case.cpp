@@ -41,7 +41,7 @@ struct Result {
   Tensors gradients;
 };
 
-/// f and the gradient of sum_k v_k . y_k, v a fixed wave.
+/// f and the gradient of sum_k v_k . y_k, v a fixed wave of the same values in every dtype.
 Result evaluate(const OpCase& c, const Tensors& inputs) {
   Tensors leaves, wanted;
   for (const Tensor& x : inputs) {
@@ -57,7 +57,7 @@ Result evaluate(const OpCase& c, const Tensors& inputs) {
     roots.push_back(y);
     const Tensor wave =
         sin(arange(1, static_cast<double>(y.numel()) + 1, 1, {.dtype = DType::f64}));
-    v.push_back(to(reshape(wave, y.shape()), y.dtype()));
+    v.push_back(to(to(reshape(wave, y.shape()), DType::bf16), y.dtype()));
   }
   Tensors gradients(wanted.size());
   if (!roots.empty()) gradients = grad(roots, wanted, v, {}, /*allow_unused=*/true);
@@ -176,6 +176,19 @@ void check_values(const OpCases& cases) {
     const std::string in_f32 = difference(f32, f64, c.f32_tolerance);
     if (!in_f32.empty()) FAIL_CHECK("f32 against f64: " << in_f32);
     for (const Tensor& y : f32.outputs) CHECK(y.dtype() != DType::f64);
+
+    Tensors halves, exact;  // the same numbers in bf16 and in f64
+    for (const Tensor& x : inputs) {
+      halves.push_back(is_floating(x.dtype()) ? to(x, DType::bf16) : x);
+      exact.push_back(is_floating(x.dtype()) ? to(halves.back(), DType::f64) : x);
+    }
+    if (c.bf16_tolerance == 0) {
+      CHECK_THROWS_AS(c.f(halves), Error);
+    } else {
+      const std::string in_bf16 =
+          difference(evaluate(c, halves), evaluate(c, exact), c.bf16_tolerance);
+      if (!in_bf16.empty()) FAIL_CHECK("bf16 against f64: " << in_bf16);
+    }
 
     const auto try_layout = [&](const char* name, const auto& change) {
       for (const bool single : {false, true}) {

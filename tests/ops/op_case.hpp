@@ -11,8 +11,8 @@
 // tests/CMakeLists.txt.
 //
 //   check_gradients  f64: first and second order gradients against finite differences
-//   check_values     the reference, if the case has one; f32 against f64; transposed, strided and
-//                    expanded inputs against dense ones: outputs and gradients
+//   check_values     the reference, if the case has one; f32 and bf16 against f64; transposed,
+//                    strided and expanded inputs against dense ones: outputs and gradients
 #include <functional>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/core/random.hpp>
@@ -55,6 +55,9 @@ struct OpCase {
   Function reference = {};
   /// Of outputs and gradients in f32 against f64, relative to the largest magnitude (at least 1).
   double f32_tolerance = 1e-5;
+  /// Of bf16 against f64 on the same inputs, rounded to bf16; relative likewise. 0: f has no bf16
+  /// and is to say so.
+  double bf16_tolerance = 0.02;
   /// Of f64 against the reference and of other layouts against dense, relative likewise.
   double f64_tolerance = 1e-12;
   /// True iff f has kinks that the inputs may hit (see GradcheckOptions::skip_kinks).
