@@ -110,8 +110,8 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
   record(op, {x, weight, bias, epilogue.residual}, out,
          [=, x = SavedTensor(x), weight = SavedTensor(weight),
           bias = relu ? SavedTensor(bias) : SavedTensor(),
-          y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](
-             const Tensor& gradient, Needs needs) -> Tensors {
+          y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](const Tensor& gradient,
+                                                                          Needs needs) -> Tensors {
            const Tensor data = x.get(), w = weight.get();
            const auto output = [&] {
              NoGrad guard;

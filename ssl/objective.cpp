@@ -109,7 +109,7 @@ ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
   const Autocast off(DType::f32);
   EmbeddedBatch wide = batch;
   for (Tensors* tensors : {&wide.embeddings, &wide.targets}) {
-    for (Tensor& z : *tensors) z = to(z, computed_in(z.dtype()));
+    for (Tensor& z : *tensors) z = invar::to(z, computed_in(z.dtype()));
   }
   return compute(wide);
 }

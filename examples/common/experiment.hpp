@@ -11,7 +11,7 @@
 //    "objective":  {"name": "vicreg"},                         ssl/objective.hpp
 //    "optimizer":  {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-4},
 //    "schedule":   {"warmup_steps": 100},
-//    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99},
+//    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99, "precision": "f32"},
 //    "checkpoints": {"every_steps": 0, "keep": 2},
 //    "diagnostics": {"every_steps": 100, "of": ["rankme"]},    ssl/information/diagnostics.hpp
 //    "evaluation": {"baselines": true}}

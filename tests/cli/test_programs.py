@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 import unittest
+from typing import Optional
 
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -122,16 +123,17 @@ class Programs(unittest.TestCase):
         path.write_text(json.dumps({**self.config, **changes}))
         return path
 
-    def assert_same_run(self, run: pathlib.Path) -> None:
-        self.assertEqual(metrics(run), metrics(self.reference))
+    def assert_same_run(self, run: pathlib.Path, reference: Optional[pathlib.Path] = None) -> None:
+        reference = reference or self.reference
+        self.assertEqual(metrics(run), metrics(reference))
         for name in ("step-000000018.safetensors", "best.safetensors"):
             ours, theirs = (read_safetensors(folder / "checkpoints" / name)[1]
-                            for folder in (run, self.reference))
+                            for folder in (run, reference))
             self.assertEqual(ours.keys(), theirs.keys())
             for tensor in ours:
                 self.assertEqual(ours[tensor], theirs[tensor], f"{name}: {tensor}")
         ours, theirs = (json.loads((folder / "result.json").read_text())
-                        for folder in (run, self.reference))
+                        for folder in (run, reference))
         for key in ("trained_knn", "trained_linear", "steps"):
             self.assertEqual(ours[key], theirs[key])
 
@@ -221,6 +223,25 @@ class Programs(unittest.TestCase):
         self.assertIn("--resume", errors)
         self.assertEqual(self.run_program("pretrain", "--out", run, "--resume").returncode, 0)
         self.assert_same_run(run)
+
+    def test_bf16_trains_and_resumes_bit_for_bit(self) -> None:
+        whole, resumed = self.folder / "bf16", self.folder / "bf16-resumed"
+        done = self.run_program("pretrain", self.config_path, "--out", whole,
+                                "--set", "training.precision=bf16")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        environment = json.loads((whole / "environment.json").read_text())
+        native = any(name in environment["instruction_set"] for name in ("bf16", "fp16", "amx"))
+        self.assertEqual("bf16 works, but is slower than f32 here" in done.stderr, not native)
+        ours, theirs = metrics(whole), metrics(self.reference)
+        self.assertNotEqual(ours[0]["loss"], theirs[0]["loss"])
+        self.assertAlmostEqual(ours[0]["loss"], theirs[0]["loss"], delta=0.02 * theirs[0]["loss"])
+        # The checkpoint before the last one, and all that came after it gone.
+        shutil.copytree(whole, resumed)
+        for name in ("checkpoints/step-000000018.safetensors", "result.json", "encoder.safetensors"):
+            (resumed / name).unlink()
+        done = self.run_program("pretrain", "--out", resumed, "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_run(resumed, whole)
 
     def test_overrides_and_seed(self) -> None:
         run = self.folder / "overridden"
