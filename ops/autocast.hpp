@@ -51,8 +51,11 @@ inline constexpr AutocastEntry kAutocastTable[] = {
     {"mse_loss", DType::f32},
     // kernels that have no bf16
     {"cholesky", DType::f32},
+    {"eigh", DType::f32},
+    {"eigvalsh", DType::f32},
     {"logdet", DType::f32},
     {"solve_triangular", DType::f32},
+    {"svdvals", DType::f32},
 };
 
 /// A line of the table, found at compile time.

@@ -69,9 +69,13 @@ Tensor triangle(const char* op, Tensor (*keep)(const Tensor&, const Tensor&), co
   return where(keep(columns, bound), x, 0);
 }
 
-void check_square(const char* op, const Tensor& x) {
+void check_real(const char* op, const Tensor& x) {
   check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
         "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
+}
+
+void check_square(const char* op, const Tensor& x) {
+  check_real(op, x);
   check(x.dim() >= 2 && x.size(-1) == x.size(-2), op, "expected square matrices [.., n, n], got {}",
         x.shape());
 }
@@ -185,7 +189,8 @@ Tensor solve_triangular(const Tensor& matrix, const Tensor& sides, bool upper, b
                 });
 }
 
-Eigh eigh(const Tensor& x) {
+Eigh eigh(const Tensor& input) {
+  const Tensor x = autocast("eigh", input);
   check_eigen("eigh", x);
   const Tensor values = eigenvalues_like(x), vectors = empty(x.shape(), x.options());
   kernel(&Kernels::eigh, x.device(), "eigh")(x, values, vectors);
@@ -194,16 +199,17 @@ Eigh eigh(const Tensor& x) {
   return {outputs[0], outputs[1]};
 }
 
-Tensor eigvalsh(const Tensor& x) {
+Tensor eigvalsh(const Tensor& input) {
+  const Tensor x = autocast("eigvalsh", input);
   check_eigen("eigvalsh", x);
   const Tensor values = eigenvalues_like(x);
   kernel(&Kernels::eigh, x.device(), "eigvalsh")(x, values, {});
   return record("eigvalsh", {x}, values, [](const Tensor&) { return no_rule("eigvalsh"); });
 }
 
-Tensor svdvals(const Tensor& x) {
-  check(is_floating(x.dtype()), "svdvals",
-        "expected a floating dtype, got {}: convert it with to()", x.dtype());
+Tensor svdvals(const Tensor& input) {
+  const Tensor x = autocast("svdvals", input);
+  check_real("svdvals", x);
   check(x.dim() >= 2, "svdvals", "expected matrices [.., n, m], got {}", x.shape());
   check_finite("svdvals", x);
   Dims shape(std::span(x.shape().begin(), x.shape().end() - 2));
