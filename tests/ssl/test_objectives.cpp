@@ -10,6 +10,8 @@
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/checkpoint.hpp>
+#include <invar/nn/ema.hpp>
+#include <invar/nn/optim/adam.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -303,6 +305,52 @@ TEST_CASE("an objective resumes bit for bit", "[unit]") {
     for (std::size_t i = 0; i < ours.size(); ++i) CHECK(equal(ours[i], theirs[i]));
   });
   std::filesystem::remove(path);
+}
+
+TEST_CASE("a small network learns by every objective and does not collapse", "[unit]") {
+  // Samples of eight groups; a view is a sample with noise of its own.
+  constexpr std::int64_t kBatch = 40, kInputs = 12, kSteps = 150;
+  for (const Case& c : cases()) {
+    if (c.views.contains(2) == false || c.dim != kDim || c.config.contains("queue")) continue;
+    INFO(c.config.dump());
+    manual_seed(21);
+    const Tensor centres = randn({8, kInputs}) * 2;
+    auto network = ssl::make_expander(kInputs, {.layers = {24, c.dim}});
+    auto target = network;
+    target.requires_grad_(false);
+    const auto objective = ssl::make_objective(c.config, c.dim);
+    std::vector<nn::NamedTensor> all = network.named_parameters();
+    for (nn::NamedTensor& p : objective->named_parameters()) {
+      all.push_back({"objective." + p.name, p.tensor});
+    }
+    nn::AdamW optimizer(all, {.lr = 5e-3});
+    double first = 0, last = 0;
+    Tensors z;
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+      const Tensor labels = randint(0, 8, {kBatch});
+      const Tensor samples = index_select(centres, 0, labels) + randn({kBatch, kInputs});
+      ssl::EmbeddedBatch batch{.embeddings = {}, .labels = labels, .epoch = 20};
+      for (int view = 0; view < 2; ++view) {
+        const Tensor x = samples + randn({kBatch, kInputs}) * 0.3;
+        batch.embeddings.push_back(network(x));
+        if (objective->needs().targets) batch.targets.push_back(target(x).detach());
+      }
+      optimizer.zero_grad();
+      const Tensor loss = (*objective)(batch).loss;
+      loss.backward();
+      optimizer.step();
+      if (objective->needs().targets) nn::ema_update_(target, network, 0.9);
+      if (step < 10) first += loss.item() / 10;
+      if (step >= kSteps - 10) last += loss.item() / 10;
+      z = batch.embeddings;
+    }
+    UNSCOPED_INFO("loss " << first << " -> " << last << ", rank " << ssl::diagnostic("rankme", z)
+                          << ", alignment " << ssl::diagnostic("alignment", z));
+    CHECK(last < first);
+    CHECK(ssl::diagnostic("rankme", z) > 1.5);
+    CHECK(ssl::diagnostic("alignment", z) < 0.5);
+    CHECK(ssl::diagnostic("dead", z) == 0);
+  }
 }
 
 TEST_CASE("an objective in eval mode stays as it is", "[unit]") {
