@@ -36,7 +36,7 @@ ObjectiveOutput CorInfoMax::compute(const EmbeddedBatch& batch) {
   const Tensor centred = x - new_mu;
   const Tensor new_r =
       r * kept + matmul(transpose(centred), centred) * ((1 - kept) / static_cast<double>(n));
-  const Tensor identity = eye(d, -1, {.dtype = DType::f64});
+  const Tensor identity = eye(d, -1, x.options());
   const double pair = 2.0 / static_cast<double>(z.size());
   const Tensor spread = invar::to(
       sum(logdet(new_r + identity * options_.eps)) * (pair / static_cast<double>(d)), z[0].dtype());

@@ -17,8 +17,9 @@ MocoV3::MocoV3(std::int64_t dim, const Options& options)
 
 ObjectiveOutput MocoV3::compute(const EmbeddedBatch& batch) {
   const std::size_t views = batch.embeddings.size();
-  const double n = static_cast<double>(batch.embeddings[0].size(0));
-  const Tensor own = arange(0, n, 1, {.dtype = DType::i64});
+  const Tensor& z = batch.embeddings[0];
+  const Tensor own =
+      arange(0, static_cast<double>(z.size(0)), 1, {.dtype = DType::i64, .device = z.device()});
   Tensors q, k;
   for (std::size_t v = 0; v < views; ++v) {
     q.push_back(normalize(predictor(batch.embeddings[v])));

@@ -27,7 +27,9 @@ Tensor epps_pulley(const Tensor& u, std::int64_t knots, double t_max) {
 ObjectiveOutput SigReg::compute(const EmbeddedBatch& batch) {
   const Tensor z = stack(batch.embeddings);  // [views, n, d]
   const Tensor invariance = mean(square(z - mean(z, {0}, /*keepdim=*/true)));
-  const Tensor a = normalize(invar::to(randn({z.size(2), options_.slices}), z.dtype()), 0);
+  // Drawn in f32, so that f64 has the same directions.
+  const Tensor directions = randn({z.size(2), options_.slices}, {.device = z.device()});
+  const Tensor a = normalize(invar::to(directions, z.dtype()), 0);
   Tensor sigreg = zeros({}, z.options());
   for (const Tensor& view : batch.embeddings) {
     sigreg = sigreg + mean(epps_pulley(matmul(view, a), options_.knots, options_.t_max));

@@ -18,7 +18,7 @@ ObjectiveOutput contrastive_loss(const Tensors& embeddings, const Tensor& group,
   const Tensor x = normalize(cat(embeddings));
   const std::int64_t m = x.size(0);
   const Tensor groups = repeat(group, {static_cast<std::int64_t>(embeddings.size())});
-  const Tensor self = eye(m, -1, {.dtype = DType::boolean});
+  const Tensor self = eye(m, -1, {.dtype = DType::boolean, .device = x.device()});
   const Tensor positive =
       to(logical_and(eq(unsqueeze(groups, 1), unsqueeze(groups, 0)), logical_not(self)), x.dtype());
   const Tensor s = matmul(x, transpose(x)) / temperature;
@@ -34,9 +34,10 @@ ObjectiveOutput contrastive_loss(const Tensors& embeddings, const Tensor& group,
 }
 
 ObjectiveOutput SimClr::compute(const EmbeddedBatch& batch) {
-  const double n = static_cast<double>(batch.embeddings[0].size(0));
-  return contrastive_loss(batch.embeddings, arange(0, n, 1, {.dtype = DType::i64}),
-                          options_.temperature);
+  const Tensor& z = batch.embeddings[0];
+  const Tensor own =
+      arange(0, static_cast<double>(z.size(0)), 1, {.dtype = DType::i64, .device = z.device()});
+  return contrastive_loss(batch.embeddings, own, options_.temperature);
 }
 
 SimClr::Options SimClr::read_options(JsonReader& reader) {
