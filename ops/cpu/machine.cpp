@@ -39,6 +39,8 @@ std::string instruction_set() {
       return "avx512_core_fp16";
     case dnnl::cpu_isa::avx512_core_amx:
       return "avx512_core_amx";
+    case dnnl::cpu_isa::avx512_core_amx_fp16:
+      return "avx512_core_amx_fp16";
     default:
       return fmt::format("0x{:x}", static_cast<int>(dnnl::get_effective_cpu_isa()));
   }
