@@ -191,18 +191,18 @@ void check_values(const OpCases& cases) {
     }
 
     const auto try_layout = [&](const char* name, const auto& change) {
-      for (const bool single : {false, true}) {
+      const auto in = [&](const char* dtype, const Tensors& values, double tolerance) {
         Tensors changed, dense;
-        for (const Tensor& x : single ? singles : inputs) {
+        for (const Tensor& x : values) {
           changed.push_back(change(x));
           dense.push_back(clone(changed.back()));
         }
-        const std::string text = difference(evaluate(c, changed), evaluate(c, dense),
-                                            single ? c.f32_tolerance : c.f64_tolerance);
-        if (!text.empty()) {
-          FAIL_CHECK(name << " inputs, " << (single ? "f32" : "f64") << ": " << text);
-        }
-      }
+        const std::string text = difference(evaluate(c, changed), evaluate(c, dense), tolerance);
+        if (!text.empty()) FAIL_CHECK(name << " inputs, " << dtype << ": " << text);
+      };
+      in("f64", inputs, c.f64_tolerance);
+      in("f32", singles, c.f32_tolerance);
+      if (c.bf16_tolerance > 0) in("bf16", halves, c.bf16_tolerance);
     };
     try_layout("transposed", transposed);
     try_layout("strided", strided);
