@@ -2,15 +2,15 @@
 // offers. docs/objectives.md walks through this file.
 //
 //   custom_objective examples/configs/quickstart.json --out runs/custom
-//                    --set 'objective={"name": "predictive_coding_rate", "hidden": 256}'
+//                    --set 'objective={"name": "decorrelated_contrast"}'
+#include <cmath>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
-#include <invar/ops/linalg.hpp>
+#include <invar/ops/loss.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
-#include <invar/ssl/expander.hpp>
-#include <invar/ssl/objective.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
 
 #include "common/pretrain.hpp"
 
@@ -18,43 +18,43 @@ using namespace invar;
 
 namespace {
 
-/// Each view predicts the other's direction, and the directions are to fill the space:
-///   loss = -weight/2 [cos(p(z), z') + cos(p(z'), z)] - 1/2 [R(z) + R(z')],
-///   R(z) = 1/2 logdet(I + d/(n eps) x x^T), x the rows of z at length 1, eps = 0.2
-class PredictiveCodingRate : public ssl::Objective {
+/// The other view of an image is to be told from those of the other images, at a temperature that
+/// is learned, with dimensions that are not correlated:
+///   loss = 1/2 [CE(x y^T / T) + CE(y x^T / T)] + weight/2 [c(sqrt(d) x) + c(sqrt(d) y)]
+/// x, y the rows of z, z' at length 1, CE the cross-entropy with row i right for i, c as in VICReg.
+class DecorrelatedContrast : public ssl::Objective {
  public:
-  PredictiveCodingRate(std::int64_t dim, std::int64_t hidden, double weight)
-      : Objective("predictive_coding_rate"),
-        predictor_(ssl::make_expander(dim, {.layers = {hidden, dim}})),
+  DecorrelatedContrast(double temperature, double weight)
+      : Objective("decorrelated_contrast"),
+        log_scale_(full({1}, -std::log(temperature))),
         weight_(weight) {}
 
  private:
   ssl::ObjectiveOutput compute(const ssl::EmbeddedBatch& batch) override {
     const Tensor x = normalize(batch.embeddings[0]), y = normalize(batch.embeddings[1]);
-    const Tensor px = normalize(predictor_(x)), py = normalize(predictor_(y));
-    const Tensor cosine = mean(sum(px * y + py * x, {1})) / 2;
-    const Tensor rate = (coding_rate(x) + coding_rate(y)) / 2;
-    return {-weight_ * cosine - rate, {{"cosine", cosine.detach()}, {"rate", rate.detach()}}};
+    const Tensor logits = matmul(x, transpose(y)) * exp(log_scale_);
+    const Tensor own = arange(0, static_cast<double>(x.size(0)), 1, {.dtype = DType::i64});
+    const Tensor contrast =
+        (cross_entropy(logits, own) + cross_entropy(transpose(logits), own)) / 2;
+    const double length = std::sqrt(static_cast<double>(x.size(1)));
+    const Tensor correlation =
+        (ssl::off_diagonal_covariance(x * length) + ssl::off_diagonal_covariance(y * length)) / 2;
+    return {contrast + weight_ * correlation,
+            {{"contrast", contrast.detach()}, {"correlation", correlation.detach()}}};
   }
 
-  static Tensor coding_rate(const Tensor& x) {
-    const std::int64_t n = x.size(0), d = x.size(1);
-    const double scale = static_cast<double>(d) / (0.2 * static_cast<double>(n));
-    return logdet(eye(n, -1, x.options()) + matmul(x, transpose(x)) * scale) / 2;
-  }
+  void members(nn::Members& m) override { m("log_scale", log_scale_); }
 
-  void members(nn::Members& m) override { m("predictor", predictor_); }
-
-  nn::Sequential predictor_;
+  nn::Parameter log_scale_;
   double weight_;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  ssl::register_objective("predictive_coding_rate", [](JsonReader& options, std::int64_t dim) {
-    const auto hidden = options.get<std::int64_t>("hidden", 256);
-    return std::make_unique<PredictiveCodingRate>(dim, hidden, options.get("weight", 200.0));
+  ssl::register_objective("decorrelated_contrast", [](JsonReader& options, std::int64_t) {
+    const double temperature = options.get("temperature", 0.2);
+    return std::make_unique<DecorrelatedContrast>(temperature, options.get("weight", 0.02));
   });
   return app::pretrain_main(argc, argv);
 }

@@ -279,8 +279,7 @@ class Programs(unittest.TestCase):
                 ("pretrain", {"name": "byol_logdet", "hidden": 8},  # averaged networks
                  ["objective.predictor.0.weight", "target.encoder.conv1.weight",
                   "target.expander.0.weight"]),
-                ("custom_objective", {"name": "predictive_coding_rate", "hidden": 8},
-                 ["objective.predictor.0.weight"])):
+                ("custom_objective", {"name": "decorrelated_contrast"}, ["objective.log_scale"])):
             with self.subTest(objective["name"]):
                 name = objective["name"]
                 run, again = self.folder / f"of-{name}", self.folder / f"of-{name}-resumed"
@@ -309,7 +308,7 @@ class Programs(unittest.TestCase):
                                         end["encoder.conv1.weight"])
         config = self.with_config(objective={"name": "simclr", "temprature": 1})
         self.fails('did you mean "temperature"', "pretrain", config, "--out", self.folder / "typo")
-        config = self.with_config(objective={"name": "predictive_coding_rate"})
+        config = self.with_config(objective={"name": "decorrelated_contrast"})
         self.fails("unknown objective", "pretrain", config, "--out", self.folder / "unknown")
         config = self.with_config(diagnostics={"of": ["rank"]})
         self.fails("did you mean", "pretrain", config, "--out", self.folder / "no-diagnostic")
