@@ -122,12 +122,15 @@ Profiler::Record& Profiler::begin(Kind kind, std::string name) {
 
 void Profiler::begins(const KernelCall& call) {
   Record& record = begin(Kind::kernel, std::string(call.op));
+  constexpr int kShown = 6;  // an optimiser's call has hundreds of tensors
+  int count = 0;
   for (const Tensor* x : call.tensors) {
     if (!x->defined()) continue;
     record.bytes += bytes_of(*x);
-    record.detail +=
-        fmt::format("{}{} {}", record.detail.empty() ? "" : ", ", x->dtype(), x->shape());
+    if (++count > kShown) continue;
+    record.detail += fmt::format("{}{} {}", count > 1 ? ", " : "", x->dtype(), x->shape());
   }
+  if (count > kShown) record.detail += fmt::format(" and {} more", count - kShown);
   record.flops = flops_of(call);
   record.begin_ns = now();
 }

@@ -7,19 +7,21 @@
 namespace invar::nn {
 namespace {
 
-/// Calls f(average, model) for each pair of tensors of the same name.
-template <class F>
-void for_pairs(const std::vector<NamedTensor>& averages, const std::vector<NamedTensor>& models,
-               const F& f) {
+/// The tensors of both, those of the same name at the same place.
+std::pair<Tensors, Tensors> pairs(const std::vector<NamedTensor>& averages,
+                                  const std::vector<NamedTensor>& models) {
   check(averages.size() == models.size(), "ema_update_",
         "expected models with the same members, got {} and {} tensors", averages.size(),
         models.size());
+  std::pair<Tensors, Tensors> both;
   for (std::size_t i = 0; i < models.size(); ++i) {
     check(averages[i].name == models[i].name, "ema_update_",
           "expected models with the same members, got '{}' and '{}'", averages[i].name,
           models[i].name);
-    f(averages[i].tensor, models[i].tensor.detach());
+    both.first.push_back(averages[i].tensor);
+    both.second.push_back(models[i].tensor.detach());
   }
+  return both;
 }
 
 /// Batch-norms that average over all batches, in train mode, for the duration of a scope.
@@ -53,10 +55,10 @@ class AveragingBatchNorms {
 
 void ema_update_(Module& average, const Module& model, double decay) {
   NoGrad guard;
-  for_pairs(average.named_parameters(), model.named_parameters(),
-            [decay](const Tensor& a, const Tensor& p) { lerp_(a, p, 1 - decay); });
-  for_pairs(average.named_buffers(), model.named_buffers(),
-            [](const Tensor& a, const Tensor& b) { copy_(a, b); });
+  const auto [averages, models] = pairs(average.named_parameters(), model.named_parameters());
+  lerp_(averages, models, 1 - decay);
+  const auto [copies, buffers] = pairs(average.named_buffers(), model.named_buffers());
+  for (std::size_t i = 0; i < copies.size(); ++i) copy_(copies[i], buffers[i]);
 }
 
 void update_bn(Module& model, const std::function<Tensor()>& next_batch) {

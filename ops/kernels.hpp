@@ -16,6 +16,7 @@
 #include <invar/core/observer.hpp>
 #include <invar/core/tensor.hpp>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <vector>
@@ -199,16 +200,18 @@ struct Kernels {
   /// Coordinates of the elements that are not 0, in row-major order: i64 [count, x.dim()].
   Tensor (*nonzero)(const Tensor& x);
 
-  // optimisers: everything dense, of one shape and dtype, updated in place; the formulas are in
-  // optimizer.hpp. `momentum` and `norms` (f64, [2]) may be undefined.
-  void (*sgd_step)(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
-                   const Tensor& momentum, const Tensor& norms);
-  void (*adam_step)(const AdamStep& step, const Tensor& parameter, const Tensor& gradient,
-                    const Tensor& mean, const Tensor& square);
+  // optimisers: lists with an entry per parameter, whose tensors are dense, of one shape and dtype,
+  // and updated in place; the formulas are in optimizer.hpp. A momentum and `norms` (f64, [2, n])
+  // may be undefined.
+  void (*sgd_step)(std::span<const SgdStep> steps, const Tensors& parameters,
+                   const Tensors& gradients, const Tensors& momenta, const Tensor& norms);
+  void (*adam_step)(std::span<const AdamStep> steps, const Tensors& parameters,
+                    const Tensors& gradients, const Tensors& means, const Tensors& squares);
   /// x += weight (y - x).
-  void (*lerp)(double weight, const Tensor& x, const Tensor& y);
-  /// The sum of (x + factor y)^2 in f64 into the one element of `out`; y may be undefined.
-  void (*squared_norm)(const Tensor& x, double factor, const Tensor& y, const Tensor& out);
+  void (*lerp)(double weight, const Tensors& xs, const Tensors& ys);
+  /// out[i] = the sum of (x + factor y)^2 in f64; y may be undefined.
+  void (*squared_norms)(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
+                        const Tensor& out);
 };
 
 const Kernels& kernels(Device device);
@@ -231,6 +234,9 @@ class KernelHandle<Result(Args...)> {
     std::vector<const Tensor*> tensors;
     const auto add = [&]<class T>(const T& arg) {
       if constexpr (std::is_same_v<T, Tensor>) tensors.push_back(&arg);
+      if constexpr (std::is_same_v<T, Tensors>) {
+        for (const Tensor& tensor : arg) tensors.push_back(&tensor);
+      }
     };
     (add(args), ...);
     const Span span([&] {

@@ -17,72 +17,121 @@ void check_like(const char* op, const char* what, const Tensor& p, const Tensor&
         x.strides());
 }
 
-/// The gradient as the kernels want it.
-Tensor checked_gradient(const char* op, const Tensor& p, const Tensor& gradient) {
-  check_in_place(p, gradient.requires_grad(), op);
-  check_like(op, "parameter", p, p);
-  const Tensor g = contiguous(gradient.detach());
-  check_like(op, "gradient", p, g);
-  return g;
+/// Throws Error unless there is one entry per parameter.
+void check_count(const char* op, const char* what, std::size_t parameters, std::size_t count) {
+  check(count == parameters, op, "expected {} {}, one per parameter, got {}", parameters, what,
+        count);
+}
+
+/// What a step reads, dense as the kernels want them.
+Tensors checked_operands(const char* op, const Tensors& parameters, const Tensors& gradients) {
+  check_count(op, "gradients", parameters.size(), gradients.size());
+  Tensors dense;
+  dense.reserve(gradients.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    check_in_place(parameters[i], gradients[i].requires_grad(), op);
+    check(parameters[i].device() == parameters[0].device(), op,
+          "expected all parameters on one device, got {} and {}", parameters[0].device(),
+          parameters[i].device());
+    check_like(op, "parameter", parameters[i], parameters[i]);
+    dense.push_back(contiguous(gradients[i].detach()));
+    check_like(op, "gradient", parameters[i], dense.back());
+  }
+  return dense;
+}
+
+void check_buffers(const char* op, const char* what, const Tensors& parameters,
+                   const Tensors& buffers) {
+  check_count(op, what, parameters.size(), buffers.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    check_like(op, what, parameters[i], buffers[i]);
+  }
+}
+
+void bump_versions(const Tensors& tensors) {
+  for (const Tensor& t : tensors) {
+    if (t.defined()) t.bump_version();
+  }
 }
 
 }  // namespace
 
-void sgd_step_(const Tensor& parameter, const Tensor& gradient, const Tensor& momentum,
-               const SgdStep& step, const Tensor& norms) {
+void sgd_step_(const Tensors& parameters, const Tensors& gradients, const Tensors& momenta,
+               const std::vector<SgdStep>& steps, const Tensor& norms) {
   constexpr const char* kOp = "sgd_step_";
-  const Tensor g = checked_gradient(kOp, parameter, gradient);
-  check(momentum.defined() || step.momentum == 0, kOp,
-        "expected a momentum buffer for momentum = {}, got none", step.momentum);
-  if (momentum.defined()) check_like(kOp, "momentum buffer", parameter, momentum);
-  check(norms.defined() == (step.lars != LarsVariant::none), kOp,
-        "expected norms with LARS and only then: see lars_norms");
-  kernel(&Kernels::sgd_step, parameter.device(), kOp)(step, parameter, g, momentum, norms);
-  parameter.bump_version();
-  if (momentum.defined()) momentum.bump_version();
+  const Tensors g = checked_operands(kOp, parameters, gradients);
+  check_count(kOp, "momentum buffers", parameters.size(), momenta.size());
+  check_count(kOp, "steps", parameters.size(), steps.size());
+  if (parameters.empty()) return;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    check(momenta[i].defined() || steps[i].momentum == 0, kOp,
+          "expected a momentum buffer for momentum = {}, got none", steps[i].momentum);
+    if (momenta[i].defined()) check_like(kOp, "momentum buffer", parameters[i], momenta[i]);
+    check(norms.defined() || steps[i].lars == LarsVariant::none, kOp,
+          "expected norms with LARS: see lars_norms");
+  }
+  kernel(&Kernels::sgd_step, parameters[0].device(), kOp)(steps, parameters, g, momenta, norms);
+  bump_versions(parameters);
+  bump_versions(momenta);
 }
 
-Tensor lars_norms(const Tensor& parameter, const Tensor& gradient, const SgdStep& step) {
-  const auto norm = kernel(&Kernels::squared_norm, parameter.device(), "lars_norms");
-  const Tensor p = contiguous(parameter.detach()), g = contiguous(gradient.detach());
-  check_like("lars_norms", "gradient", p, g);
-  Tensor out = empty({2}, {.dtype = DType::f64, .device = p.device()});
-  norm(p, 0, {}, alias(out, {}, {}, 0));
-  const bool decays = step.lars == LarsVariant::official && step.weight_decay != 0;
-  norm(g, step.weight_decay, decays ? p : Tensor(), alias(out, {}, {}, 1));
+Tensor lars_norms(const Tensors& parameters, const Tensors& gradients,
+                  const std::vector<SgdStep>& steps) {
+  constexpr const char* kOp = "lars_norms";
+  check_count(kOp, "gradients", parameters.size(), gradients.size());
+  check_count(kOp, "steps", parameters.size(), steps.size());
+  const std::size_t n = parameters.size();
+  Tensors x(2 * n), y(2 * n);
+  std::vector<double> factors(2 * n, 0.0);
+  for (std::size_t i = 0; i < n; ++i) {
+    x[i] = contiguous(parameters[i].detach());
+    x[n + i] = contiguous(gradients[i].detach());
+    check_like(kOp, "gradient", x[i], x[n + i]);
+    if (steps[i].lars == LarsVariant::official && steps[i].weight_decay != 0) {
+      y[n + i] = x[i];
+      factors[n + i] = steps[i].weight_decay;
+    }
+  }
+  const Device device = n > 0 ? parameters[0].device() : kCpu;
+  const Tensor out =
+      empty({2, static_cast<std::int64_t>(n)}, {.dtype = DType::f64, .device = device});
+  kernel(&Kernels::squared_norms, device, kOp)(x, factors, y, out);
   return out;
 }
 
-void adam_step_(const Tensor& parameter, const Tensor& gradient, const Tensor& mean,
-                const Tensor& square, const AdamStep& step) {
+void adam_step_(const Tensors& parameters, const Tensors& gradients, const Tensors& means,
+                const Tensors& squares, const std::vector<AdamStep>& steps) {
   constexpr const char* kOp = "adam_step_";
-  const Tensor g = checked_gradient(kOp, parameter, gradient);
-  check_like(kOp, "first moment", parameter, mean);
-  check_like(kOp, "second moment", parameter, square);
-  check(step.count >= 1, kOp, "expected a step count from 1, got {}", step.count);
-  kernel(&Kernels::adam_step, parameter.device(), kOp)(step, parameter, g, mean, square);
-  for (const Tensor* t : {&parameter, &mean, &square}) t->bump_version();
+  const Tensors g = checked_operands(kOp, parameters, gradients);
+  check_buffers(kOp, "first moment", parameters, means);
+  check_buffers(kOp, "second moment", parameters, squares);
+  check_count(kOp, "steps", parameters.size(), steps.size());
+  if (parameters.empty()) return;
+  for (const AdamStep& step : steps) {
+    check(step.count >= 1, kOp, "expected a step count from 1, got {}", step.count);
+  }
+  kernel(&Kernels::adam_step, parameters[0].device(), kOp)(steps, parameters, g, means, squares);
+  for (const Tensors* written : {&parameters, &means, &squares}) bump_versions(*written);
 }
 
-Tensor lerp_(const Tensor& x, const Tensor& y, double weight) {
-  check_in_place(x, y.requires_grad(), "lerp_");
-  const Tensor to = contiguous(y.detach());
-  check_like("lerp_", "target", x, x);
-  check_like("lerp_", "operand", x, to);
-  kernel(&Kernels::lerp, x.device(), "lerp_")(weight, x, to);
-  x.bump_version();
-  return x;
+void lerp_(const Tensors& xs, const Tensors& ys, double weight) {
+  const Tensors to = checked_operands("lerp_", xs, ys);
+  if (xs.empty()) return;
+  kernel(&Kernels::lerp, xs[0].device(), "lerp_")(weight, xs, to);
+  bump_versions(xs);
 }
 
 Tensor squared_norm(const Tensors& tensors) {
   const Device device = tensors.empty() ? kCpu : tensors[0].device();
-  Tensor parts =
+  const Tensor parts =
       empty({static_cast<std::int64_t>(tensors.size())}, {.dtype = DType::f64, .device = device});
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    common_device("squared_norm", {parts, tensors[i]});
-    kernel(&Kernels::squared_norm, device, "squared_norm")(
-        contiguous(tensors[i].detach()), 0, {}, alias(parts, {}, {}, static_cast<std::int64_t>(i)));
+  Tensors dense;
+  for (const Tensor& x : tensors) {
+    common_device("squared_norm", {parts, x});
+    dense.push_back(contiguous(x.detach()));
   }
+  kernel(&Kernels::squared_norms, device, "squared_norm")(
+      dense, std::vector<double>(dense.size(), 0.0), Tensors(dense.size()), parts);
   return sum(parts);
 }
 

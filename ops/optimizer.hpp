@@ -1,11 +1,13 @@
 #pragma once
-// What optimisers do to one parameter, each in one pass over memory and in place. The optimisers
-// themselves (groups, state, options) are in nn/optim.
+// What optimisers do to their parameters, in one pass over memory, in place, and for a whole model
+// in one call. The optimisers themselves (groups, state, options) are in nn/optim.
 //
-// All tensors of a call are dense and have one shape and dtype (f32 or f64); arithmetic is in that
-// dtype, norms in f64. The bits do not depend on the number of threads.
+// Each function takes lists: entry i of every list belongs to parameter i. The tensors of an entry
+// are dense and have one shape and dtype (f32 or f64); arithmetic is in that dtype, norms in f64.
+// The bits do not depend on the number of threads.
 #include <cstdint>
 #include <invar/core/tensor.hpp>
+#include <vector>
 
 namespace invar {
 
@@ -26,14 +28,15 @@ struct SgdStep {
 /// d = g + weight_decay p, scaled by LARS's ratio
 /// m = momentum m + (1 - dampening) d;  d = m, or d + momentum m with Nesterov
 /// p = p - lr d
-/// `momentum` m may be undefined if step.momentum is 0. `norms` (f64, [2]) is what lars_norms gave,
-/// undefined without LARS. g is left as it is.
-void sgd_step_(const Tensor& parameter, const Tensor& gradient, const Tensor& momentum,
-               const SgdStep& step, const Tensor& norms = {});
+/// m may be undefined where step.momentum is 0. `norms` is what lars_norms gave, undefined if no
+/// step is LARS's. g is left as it is.
+void sgd_step_(const Tensors& parameters, const Tensors& gradients, const Tensors& momenta,
+               const std::vector<SgdStep>& steps, const Tensor& norms = {});
 
-/// The squared norms that LARS needs, [|p|^2, |g + weight_decay p|^2] for the official variant and
-/// [|p|^2, |g|^2] for the clipped one, f64. They stay on the device.
-Tensor lars_norms(const Tensor& parameter, const Tensor& gradient, const SgdStep& step);
+/// The squared norms that LARS needs, f64 [2, n]: of p, and of g + weight_decay p for the official
+/// variant or g for the clipped one. They stay on the device.
+Tensor lars_norms(const Tensors& parameters, const Tensors& gradients,
+                  const std::vector<SgdStep>& steps);
 
 struct AdamStep {
   double lr = 0;
@@ -48,11 +51,11 @@ struct AdamStep {
 /// p = (1 - lr weight_decay) p  if decoupled, else g = g + weight_decay p
 /// m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 /// p = p - lr / (1 - beta1^count) m / (sqrt(v / (1 - beta2^count)) + eps)
-void adam_step_(const Tensor& parameter, const Tensor& gradient, const Tensor& mean,
-                const Tensor& square, const AdamStep& step);
+void adam_step_(const Tensors& parameters, const Tensors& gradients, const Tensors& means,
+                const Tensors& squares, const std::vector<AdamStep>& steps);
 
-/// x = x + weight (y - x). Returns x.
-Tensor lerp_(const Tensor& x, const Tensor& y, double weight);
+/// x = x + weight (y - x).
+void lerp_(const Tensors& xs, const Tensors& ys, double weight);
 
 /// The sum of |x|^2 over all tensors, a scalar in f64 (0 if there are none). No history.
 Tensor squared_norm(const Tensors& tensors);

@@ -23,16 +23,19 @@ std::vector<std::string> AdamOf<Options>::buffer_names(std::size_t) const {
 }
 
 template <class Options>
-void AdamOf<Options>::update(const Options& o, Optimizer::ParameterState& state,
-                             const Tensor& gradient) {
-  adam_step_(state.parameter.tensor, gradient, state.buffers[0], state.buffers[1],
-             {.lr = o.lr,
-              .beta1 = o.betas[0],
-              .beta2 = o.betas[1],
-              .eps = o.eps,
-              .weight_decay = o.weight_decay,
-              .decoupled = Options::kDecoupledDecay,
-              .count = state.steps});
+void AdamOf<Options>::update(const std::vector<Update>& updates) {
+  std::vector<AdamStep> steps;
+  for (const auto& [o, state, gradient] : updates) {
+    steps.push_back({.lr = o.lr,
+                     .beta1 = o.betas[0],
+                     .beta2 = o.betas[1],
+                     .eps = o.eps,
+                     .weight_decay = o.weight_decay,
+                     .decoupled = Options::kDecoupledDecay,
+                     .count = state.steps});
+  }
+  adam_step_(this->parameters(updates), this->gradients(updates), this->buffers(updates, 0),
+             this->buffers(updates, 1), steps);
 }
 
 template class AdamOf<AdamOptions>;

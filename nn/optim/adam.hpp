@@ -38,8 +38,8 @@ class AdamOf : public OptimizerOf<Options> {
       : AdamOf(std::vector<Group>{{parameters, options}}) {}
 
  protected:
-  void update(const Options& options, Optimizer::ParameterState& state,
-              const Tensor& gradient) override;
+  using Update = typename OptimizerOf<Options>::Update;
+  void update(const std::vector<Update>& updates) override;
   std::vector<std::string> buffer_names(std::size_t group) const override;
 };
 

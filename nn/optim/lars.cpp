@@ -15,17 +15,19 @@ LARS::LARS(const std::vector<Group>& groups) : OptimizerOf("LARS", groups) {
 
 std::vector<std::string> LARS::buffer_names(std::size_t) const { return {"momentum_buffer"}; }
 
-void LARS::update(const LARSOptions& o, ParameterState& state, const Tensor& gradient) {
-  const Tensor& p = state.parameter.tensor;
-  SgdStep step{.lr = o.lr, .momentum = o.momentum, .first = state.steps == 1};
-  Tensor norms;
-  if (p.dim() != 1 || !o.exclude_1d) {
-    step.weight_decay = o.weight_decay;
-    step.lars = o.variant;
-    step.eta = o.eta;
-    norms = lars_norms(p, gradient, step);
+void LARS::update(const std::vector<Update>& updates) {
+  std::vector<SgdStep> steps;
+  for (const auto& [o, state, gradient] : updates) {
+    SgdStep step{.lr = o.lr, .momentum = o.momentum, .first = state.steps == 1};
+    if (state.parameter.tensor.dim() != 1 || !o.exclude_1d) {
+      step.weight_decay = o.weight_decay;
+      step.lars = o.variant;
+      step.eta = o.eta;
+    }
+    steps.push_back(step);
   }
-  sgd_step_(p, gradient, state.buffers[0], step, norms);
+  const Tensors p = parameters(updates), g = gradients(updates);
+  sgd_step_(p, g, buffers(updates, 0), steps, lars_norms(p, g, steps));
 }
 
 }  // namespace invar::nn

@@ -32,7 +32,7 @@ class LARS : public OptimizerOf<LARSOptions> {
       : LARS(std::vector<Group>{{parameters, options}}) {}
 
  protected:
-  void update(const LARSOptions& options, ParameterState& state, const Tensor& gradient) override;
+  void update(const std::vector<Update>& updates) override;
   std::vector<std::string> buffer_names(std::size_t group) const override;
 };
 

@@ -114,7 +114,7 @@ class Optimizer {
 };
 
 /// An optimiser whose groups have `Options`, a struct with a member `lr`. A derived class says
-/// which buffers it keeps and what happens to one parameter.
+/// which buffers it keeps and what happens to the parameters.
 template <class Options>
 class OptimizerOf : public Optimizer {
  public:
@@ -122,13 +122,15 @@ class OptimizerOf : public Optimizer {
 
   void step() final {
     NoGrad guard;
+    std::vector<Update> updates;
     for (ParameterState& state : states_) {
       const Tensor gradient = state.parameter.tensor.grad();
       if (!gradient.defined()) continue;
       if (state.steps == 0) make_buffers(state);
       ++state.steps;
-      update(options_[state.group], state, gradient);
+      updates.push_back({options_[state.group], state, gradient});
     }
+    update(updates);
   }
 
   double lr() const final { return options_.front().lr; }
@@ -148,8 +150,32 @@ class OptimizerOf : public Optimizer {
     }
   }
 
-  /// One step of one parameter; state.steps counts it already.
-  virtual void update(const Options& options, ParameterState& state, const Tensor& gradient) = 0;
+  /// What one step does to one parameter; state.steps counts it already.
+  struct Update {
+    const Options& options;
+    const ParameterState& state;
+    Tensor gradient;
+  };
+  virtual void update(const std::vector<Update>& updates) = 0;
+
+  static Tensors parameters(const std::vector<Update>& updates) {
+    Tensors list;
+    for (const Update& u : updates) list.push_back(u.state.parameter.tensor);
+    return list;
+  }
+  static Tensors gradients(const std::vector<Update>& updates) {
+    Tensors list;
+    for (const Update& u : updates) list.push_back(u.gradient);
+    return list;
+  }
+  /// The i-th buffer of each parameter; undefined where its group has fewer.
+  static Tensors buffers(const std::vector<Update>& updates, std::size_t i) {
+    Tensors list;
+    for (const Update& u : updates) {
+      list.push_back(i < u.state.buffers.size() ? u.state.buffers[i] : Tensor());
+    }
+    return list;
+  }
 
   std::size_t groups() const final { return options_.size(); }
   double group_lr(std::size_t group) const final { return options_[group].lr; }

@@ -19,14 +19,17 @@ std::vector<std::string> SGD::buffer_names(std::size_t group) const {
   return {"momentum_buffer"};
 }
 
-void SGD::update(const SGDOptions& o, ParameterState& state, const Tensor& gradient) {
-  sgd_step_(state.parameter.tensor, gradient, state.buffers.empty() ? Tensor() : state.buffers[0],
-            {.lr = o.lr,
-             .momentum = o.momentum,
-             .dampening = o.dampening,
-             .weight_decay = o.weight_decay,
-             .nesterov = o.nesterov,
-             .first = state.steps == 1});
+void SGD::update(const std::vector<Update>& updates) {
+  std::vector<SgdStep> steps;
+  for (const auto& [o, state, gradient] : updates) {
+    steps.push_back({.lr = o.lr,
+                     .momentum = o.momentum,
+                     .dampening = o.dampening,
+                     .weight_decay = o.weight_decay,
+                     .nesterov = o.nesterov,
+                     .first = state.steps == 1});
+  }
+  sgd_step_(parameters(updates), gradients(updates), buffers(updates, 0), steps);
 }
 
 }  // namespace invar::nn

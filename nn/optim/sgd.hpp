@@ -25,7 +25,7 @@ class SGD : public OptimizerOf<SGDOptions> {
       : SGD(std::vector<Group>{{parameters, options}}) {}
 
  protected:
-  void update(const SGDOptions& options, ParameterState& state, const Tensor& gradient) override;
+  void update(const std::vector<Update>& updates) override;
   std::vector<std::string> buffer_names(std::size_t group) const override;
 };
 

@@ -74,11 +74,12 @@ void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& 
 Tensor nonzero(const Tensor& x);
 
 // optimizer.cpp
-void sgd_step(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
-              const Tensor& momentum, const Tensor& norms);
-void adam_step(const AdamStep& step, const Tensor& parameter, const Tensor& gradient,
-               const Tensor& mean, const Tensor& square);
-void lerp(double weight, const Tensor& x, const Tensor& y);
-void squared_norm(const Tensor& x, double factor, const Tensor& y, const Tensor& out);
+void sgd_step(std::span<const SgdStep> steps, const Tensors& parameters, const Tensors& gradients,
+              const Tensors& momenta, const Tensor& norms);
+void adam_step(std::span<const AdamStep> steps, const Tensors& parameters, const Tensors& gradients,
+               const Tensors& means, const Tensors& squares);
+void lerp(double weight, const Tensors& xs, const Tensors& ys);
+void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
+                   const Tensor& out);
 
 }  // namespace invar::cpu

@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/optimizer.hpp>
@@ -7,76 +7,123 @@
 namespace invar::cpu {
 namespace {
 
-/// f(xs[i]...) for all elements of dense arrays.
-template <class F, class... T>
-void for_each_element(std::int64_t n, const F& f, T*... xs) {
-  parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) f(xs[i]...);
-  });
-}
+/// A piece of one entry of a list of tensors.
+struct Piece {
+  std::size_t entry;
+  std::int64_t begin, end;
+};
 
-}  // namespace
-
-void sgd_step(const SgdStep& step, const Tensor& parameter, const Tensor& gradient,
-              const Tensor& momentum, const Tensor& norms) {
-  functors::TrustRatio ratio;
-  if (norms.defined()) {
-    const double* squares = norms.data<double>();
-    ratio = functors::trust_ratio(step, squares[0], squares[1]);
-  }
-  visit_real(parameter.dtype(), "sgd_step_", [&]<class T>() {
-    const functors::SgdUpdate<T> f(step, ratio);
-    T* const p = parameter.data<T>();
-    const T* const g = gradient.data<T>();
-    if (momentum.defined()) {
-      for_each_element(parameter.numel(), f, p, g, momentum.data<T>());
-    } else {
-      for_each_element(parameter.numel(), f, p, g);
+/// Calls f(piece) for pieces that cover all elements of all entries, none larger than kGrain.
+template <class F>
+void for_pieces(const Tensors& list, const F& f) {
+  std::vector<std::int64_t> starts{0};  // of the entries, in the order of all elements
+  for (const Tensor& x : list) starts.push_back(starts.back() + x.numel());
+  parallel_for(starts.back(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+    auto next = std::upper_bound(starts.begin(), starts.end(), begin);
+    for (; begin < end; ++next) {
+      const std::int64_t start = *(next - 1), stop = std::min(*next, end);
+      if (begin == stop) continue;  // an empty entry
+      f(Piece{static_cast<std::size_t>(next - starts.begin()) - 1, begin - start, stop - start});
+      begin = stop;
     }
   });
 }
 
-void adam_step(const AdamStep& step, const Tensor& parameter, const Tensor& gradient,
-               const Tensor& mean, const Tensor& square) {
-  visit_real(parameter.dtype(), "adam_step_", [&]<class T>() {
-    for_each_element(parameter.numel(), functors::AdamUpdate<T>(step), parameter.data<T>(),
-                     static_cast<const T*>(gradient.data<T>()), mean.data<T>(), square.data<T>());
-  });
+/// f(xs[i]...) for the elements of a piece.
+template <class F, class... T>
+void for_each_element(const Piece& piece, const F& f, T*... xs) {
+  for (std::int64_t i = piece.begin; i < piece.end; ++i) f(xs[i]...);
 }
 
-void lerp(double weight, const Tensor& x, const Tensor& y) {
-  visit_real(x.dtype(), "lerp_", [&]<class T>() {
-    for_each_element(x.numel(), functors::Lerp<T>{static_cast<T>(weight)}, x.data<T>(),
-                     static_cast<const T*>(y.data<T>()));
-  });
-}
+}  // namespace
 
-void squared_norm(const Tensor& x, double factor, const Tensor& y, const Tensor& out) {
-  double total = 0;
-  visit_real(x.dtype(), "squared_norm", [&]<class T>() {
-    const T* const a = x.data<T>();
-    const T* const b = y.defined() ? y.data<T>() : nullptr;
-    const T scale = static_cast<T>(factor);
-    const std::int64_t n = x.numel();
-    std::vector<double> pieces(static_cast<std::size_t>((n + kGrain - 1) / kGrain));
-    parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      constexpr int kLanes = 8;  // partial sums that the compiler keeps in vector registers
-      double lane[kLanes] = {};
-      const auto add = [&](int k, std::int64_t i) {
-        const double value = static_cast<double>(b ? a[i] + scale * b[i] : a[i]);
-        lane[k] += value * value;
-      };
-      std::int64_t i = begin;
-      for (; i + kLanes <= end; i += kLanes) {
-        for (int k = 0; k < kLanes; ++k) add(k, i + k);
+void sgd_step(std::span<const SgdStep> steps, const Tensors& parameters, const Tensors& gradients,
+              const Tensors& momenta, const Tensor& norms) {
+  const std::size_t n = parameters.size();
+  for_pieces(parameters, [&](const Piece& piece) {
+    const std::size_t i = piece.entry;
+    functors::TrustRatio ratio;
+    if (norms.defined()) {
+      const double* squares = norms.data<double>();
+      ratio = functors::trust_ratio(steps[i], squares[i], squares[n + i]);
+    }
+    visit_real(parameters[i].dtype(), "sgd_step_", [&]<class T>() {
+      const functors::SgdUpdate<T> f(steps[i], ratio);
+      T* const p = parameters[i].data<T>();
+      const T* const g = gradients[i].data<T>();
+      if (momenta[i].defined()) {
+        for_each_element(piece, f, p, g, momenta[i].data<T>());
+      } else {
+        for_each_element(piece, f, p, g);
       }
-      for (; i < end; ++i) add(0, i);
-      pieces[static_cast<std::size_t>(begin / kGrain)] =
-          ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
     });
-    for (double piece : pieces) total += piece;
   });
-  *out.data<double>() = total;
+}
+
+void adam_step(std::span<const AdamStep> steps, const Tensors& parameters, const Tensors& gradients,
+               const Tensors& means, const Tensors& squares) {
+  for_pieces(parameters, [&](const Piece& piece) {
+    const std::size_t i = piece.entry;
+    visit_real(parameters[i].dtype(), "adam_step_", [&]<class T>() {
+      for_each_element(piece, functors::AdamUpdate<T>(steps[i]), parameters[i].data<T>(),
+                       static_cast<const T*>(gradients[i].data<T>()), means[i].data<T>(),
+                       squares[i].data<T>());
+    });
+  });
+}
+
+void lerp(double weight, const Tensors& xs, const Tensors& ys) {
+  for_pieces(xs, [&](const Piece& piece) {
+    const Tensor &x = xs[piece.entry], &y = ys[piece.entry];
+    visit_real(x.dtype(), "lerp_", [&]<class T>() {
+      for_each_element(piece, functors::Lerp<T>{static_cast<T>(weight)}, x.data<T>(),
+                       static_cast<const T*>(y.data<T>()));
+    });
+  });
+}
+
+namespace {
+
+/// The sum of (a + scale b)^2 over [begin, end); b may be null.
+template <class T>
+double sum_of_squares(const T* a, T scale, const T* b, std::int64_t begin, std::int64_t end) {
+  constexpr int kLanes = 8;  // partial sums that the compiler keeps in vector registers
+  double lane[kLanes] = {};
+  const auto add = [&](int k, std::int64_t i) {
+    const double value = static_cast<double>(b ? a[i] + scale * b[i] : a[i]);
+    lane[k] += value * value;
+  };
+  std::int64_t i = begin;
+  for (; i + kLanes <= end; i += kLanes) {
+    for (int k = 0; k < kLanes; ++k) add(k, i + k);
+  }
+  for (; i < end; ++i) add(0, i);
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+}  // namespace
+
+// Pieces are cut within each entry, so that an entry's norm does not depend on its neighbours.
+void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
+                   const Tensor& out) {
+  std::vector<Piece> pieces;
+  for (std::size_t entry = 0; entry < xs.size(); ++entry) {
+    for (std::int64_t begin = 0; begin < xs[entry].numel(); begin += kGrain) {
+      pieces.push_back({entry, begin, std::min(begin + kGrain, xs[entry].numel())});
+    }
+  }
+  std::vector<double> sums(pieces.size());
+  parallel_for(static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t k, std::int64_t) {
+    const Piece& piece = pieces[static_cast<std::size_t>(k)];
+    const Tensor &x = xs[piece.entry], &y = ys[piece.entry];
+    sums[static_cast<std::size_t>(k)] = visit_real(x.dtype(), "squared_norm", [&]<class T>() {
+      return sum_of_squares(x.data<const T>(), static_cast<T>(factors[piece.entry]),
+                            y.defined() ? y.data<const T>() : nullptr, piece.begin, piece.end);
+    });
+  });
+  double* const totals = out.data<double>();
+  std::fill_n(totals, xs.size(), 0.0);
+  for (std::size_t k = 0; k < pieces.size(); ++k) totals[pieces[k].entry] += sums[k];
 }
 
 }  // namespace invar::cpu

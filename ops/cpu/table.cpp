@@ -43,7 +43,7 @@ const Kernels& table() {
       .sgd_step = sgd_step,
       .adam_step = adam_step,
       .lerp = lerp,
-      .squared_norm = squared_norm,
+      .squared_norms = squared_norms,
   };
   return kTable;
 }

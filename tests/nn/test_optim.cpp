@@ -444,24 +444,74 @@ TEST_CASE("Updates and norms have the same bits for any number of threads") {
 }
 
 TEST_CASE("The fused steps check what they are given") {
-  const Tensor p = zeros({2, 2}), g = ones({2, 2}), m = zeros({2, 2});
-  CHECK_THROWS_AS(sgd_step_(p, ones({4}), m, {}), Error);
-  CHECK_THROWS_AS(sgd_step_(p, g, {}, {.momentum = 0.9}), Error);
-  CHECK_THROWS_AS(sgd_step_(p, g, zeros({2, 2}, {.dtype = DType::f64}), {}), Error);
-  CHECK_THROWS_AS(sgd_step_(p, g, m, {.lars = LarsVariant::official}), Error);
-  CHECK_THROWS_AS(adam_step_(p, g, m, zeros({2, 2}), {.count = 0}), Error);
+  const Tensor p = zeros({2, 2}), g = ones({2, 2}), m = zeros({2, 2}), none;
+  const auto sgd = [](const Tensor& parameter, const Tensor& gradient, const Tensor& momentum,
+                      const SgdStep& step) {
+    sgd_step_({parameter}, {gradient}, {momentum}, {step});
+  };
+  CHECK_THROWS_AS(sgd(p, ones({4}), m, {}), Error);
+  CHECK_THROWS_AS(sgd(p, g, none, {.momentum = 0.9}), Error);
+  CHECK_THROWS_AS(sgd(p, g, zeros({2, 2}, {.dtype = DType::f64}), {}), Error);
+  CHECK_THROWS_AS(sgd(p, g, m, {.lars = LarsVariant::official}), Error);
+  CHECK_THROWS_AS(adam_step_({p}, {g}, {m}, {zeros({2, 2})}, {AdamStep{.count = 0}}), Error);
   CHECK_THROWS_AS(
-      sgd_step_(zeros({2}, {.dtype = DType::i64}), zeros({2}, {.dtype = DType::i64}), {}, {}),
-      Error);
-  CHECK_THROWS_AS(sgd_step_(transpose(zeros({2, 3})), ones({3, 2}), {}, {}), Error);
+      sgd(zeros({2}, {.dtype = DType::i64}), zeros({2}, {.dtype = DType::i64}), none, {}), Error);
+  CHECK_THROWS_AS(sgd(transpose(zeros({2, 3})), ones({3, 2}), none, {}), Error);
+  CHECK_THROWS_AS(sgd_step_({p, p}, {g}, {m}, {SgdStep{}}), Error);
   Tensor leaf = zeros({2, 2});
   leaf.requires_grad_();
-  CHECK_THROWS_AS(sgd_step_(leaf, g, m, {}), Error);  // outside NoGrad
+  CHECK_THROWS_AS(sgd(leaf, g, m, {}), Error);  // outside NoGrad
   // Any gradient will do, dense or not; empty parameters too.
-  sgd_step_(p, expand(ones({1, 2}), {2, 2}), {}, {.lr = 1});
+  sgd(p, expand(ones({1, 2}), {2, 2}), none, {.lr = 1});
   CHECK(values_of(p) == Values{-1, -1, -1, -1});
-  sgd_step_(zeros({0, 2}), zeros({0, 2}), zeros({0, 2}), {.lr = 1, .momentum = 0.9});
+  sgd(zeros({0, 2}), zeros({0, 2}), zeros({0, 2}), {.lr = 1, .momentum = 0.9});
+  sgd_step_({}, {}, {}, {});
   CHECK(squared_norm({zeros({0})}).item() == 0);
   CHECK(squared_norm({}).item() == 0);
-  CHECK_THAT(values_of(lerp_(zeros({2}), ones({2}), 0.25))[0], WithinAbs(0.25, 1e-7));
+  const Tensor x = zeros({2});
+  lerp_({x}, {ones({2})}, 0.25);
+  CHECK_THAT(values_of(x)[0], WithinAbs(0.25, 1e-7));
+}
+
+TEST_CASE("One step of many tensors is a step of each") {
+  // Sizes around the pieces that the work is cut into, an empty one, two dtypes.
+  const std::vector<Dims> shapes = {{3}, {0}, {16384}, {1}, {40, 500}, {16383}, {2, 0}, {5}};
+  const auto run = [&](bool together) {
+    Generator generator(4);
+    Tensors p, g, m, v;
+    std::vector<SgdStep> sgd;
+    std::vector<AdamStep> adam;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      const TensorOptions options{.dtype = i % 3 == 2 ? DType::f64 : DType::f32};
+      for (Tensors* list : {&p, &g, &m, &v}) list->push_back(randn(shapes[i], options, generator));
+      v[i] = square(v[i]);
+      const bool lars = i % 2 == 0;
+      sgd.push_back({.lr = 0.1 + 0.01 * static_cast<double>(i),
+                     .momentum = 0.9,
+                     .weight_decay = 0.1,
+                     .lars = lars ? LarsVariant::official : LarsVariant::none,
+                     .eta = 0.02});
+      adam.push_back({.lr = 0.1, .weight_decay = 0.1, .count = static_cast<std::int64_t>(i) + 1});
+    }
+    if (together) {
+      sgd_step_(p, g, m, sgd, lars_norms(p, g, sgd));
+      adam_step_(p, g, m, v, adam);
+      lerp_(m, v, 0.3);
+    } else {
+      for (std::size_t i = 0; i < p.size(); ++i) {
+        sgd_step_({p[i]}, {g[i]}, {m[i]}, {sgd[i]}, lars_norms({p[i]}, {g[i]}, {sgd[i]}));
+        adam_step_({p[i]}, {g[i]}, {m[i]}, {v[i]}, {adam[i]});
+        lerp_({m[i]}, {v[i]}, 0.3);
+      }
+    }
+    Values all{squared_norm(p).item()};
+    for (const Tensors* list : {&p, &m, &v}) {
+      for (const Tensor& x : *list) {
+        const Values values = values_of(x);
+        all.insert(all.end(), values.begin(), values.end());
+      }
+    }
+    return all;
+  };
+  CHECK(run(true) == run(false));
 }
