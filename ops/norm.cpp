@@ -99,13 +99,13 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
   const Tensor out = forward(x, weight, bias, epilogue.residual);
   if (!needs_grad({x, weight, bias, epilogue.residual})) return out;
 
-  std::shared_ptr<const Recipe> recipe;
+  std::shared_ptr<Recipe> recipe;
   if (!has_recipe(epilogue.residual)) {
-    recipe = std::make_shared<const Recipe>([forward, x = SavedTensor(x),
-                                             weight = SavedTensor(weight), bias = SavedTensor(bias),
-                                             residual = SavedTensor(epilogue.residual)] {
-      return forward(x.get(), weight.get(), bias.get(), residual.get());
-    });
+    recipe = std::make_shared<Recipe>(
+        Recipe{[forward, x = SavedTensor(x), weight = SavedTensor(weight), bias = SavedTensor(bias),
+                residual = SavedTensor(epilogue.residual)] {
+          return forward(x.get(), weight.get(), bias.get(), residual.get());
+        }});
   }
   record(op, {x, weight, bias, epilogue.residual}, out,
          [=, x = SavedTensor(x), weight = SavedTensor(weight),
@@ -113,26 +113,29 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
           y = relu && !recipe ? SavedTensor::output(out) : SavedTensor()](const Tensor& gradient,
                                                                           Needs needs) -> Tensors {
            const Tensor data = x.get(), w = weight.get();
-           const auto output = [&] {
-             NoGrad guard;
-             return recipe ? (*recipe)() : y.get();
-           };
-           if (o.training && !grad_enabled()) {
+           const bool fused = o.training && !grad_enabled();
+           Tensor output;  // without history
+           if (relu && (residual || !fused)) {
+             const NoGrad guard;
+             output = recipe ? recipe->get() : y.get();
+           }
+           if (recipe) recipe->made = {};
+           if (fused) {
              const BatchNormGradients d{
                  .x = needs[0] ? empty(data.shape(), data.options()) : Tensor(),
                  .weight = empty_like(statistics.mean),
                  .bias = empty_like(statistics.mean),
                  .residual = residual ? empty(data.shape(), data.options()) : Tensor()};
              kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
-                 {data, statistics.mean, statistics.rstd, w, bias.get(), relu},
-                 residual ? output() : Tensor(), contiguous(gradient), d);
+                 {data, statistics.mean, statistics.rstd, w, bias.get(), relu}, output,
+                 contiguous(gradient), d);
              return {d.x, d.weight, d.bias, d.residual};
            }
            const Tensor v = to(data, statistics.mean.dtype());
            const Tensor g = to(gradient, statistics.mean.dtype());
            Dims dims;
            for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
-           const Tensor dz = relu ? where(gt(output(), 0), g, 0) : g;
+           const Tensor dz = relu ? where(gt(output, 0), g, 0) : g;
            const Standardized s =
                o.training ? standardize(v, dims, o.eps)
                           : Standardized{(v - statistics.mean) * statistics.rstd, statistics.rstd};

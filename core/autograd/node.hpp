@@ -121,16 +121,23 @@ class GradSink final : public Node {
   std::vector<std::function<void(const Tensor&)>> post_hooks_;
 };
 
-/// Makes a tensor, without history.
-using Recipe = std::function<Tensor()>;
+/// Makes a tensor anew: see Note [Recomputing] in saved_tensor.hpp.
+struct Recipe {
+  std::function<Tensor()> make;
+  Tensor made = {};  ///< without history; undefined: to be made
+
+  Tensor get() {
+    if (!made.defined()) made = make();
+    return made;
+  }
+};
 
 /// Autograd state of a tensor that requires grad.
 struct AutogradMeta : Pooled {
-  NodePtr grad_fn;              ///< set for an interior tensor
-  int output_nr = 0;            ///< which of grad_fn's outputs this is
-  IntrusivePtr<GradSink> sink;  ///< set for a leaf
-  /// See Note [Recomputing] in saved_tensor.hpp. For the tensor at `recipe_version` only.
-  std::weak_ptr<const Recipe> recipe;
+  NodePtr grad_fn;               ///< set for an interior tensor
+  int output_nr = 0;             ///< which of grad_fn's outputs this is
+  IntrusivePtr<GradSink> sink;   ///< set for a leaf
+  std::weak_ptr<Recipe> recipe;  ///< for the tensor at `recipe_version` only
   std::uint32_t recipe_version = 0;
   /// Null until first used. Shared with the hook of retain_grad, which must not own the tensor it
   /// belongs to.

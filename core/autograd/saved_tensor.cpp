@@ -4,7 +4,7 @@
 
 namespace invar {
 
-void set_recipe(const Tensor& y, const std::shared_ptr<const Recipe>& recipe) {
+void set_recipe(const Tensor& y, const std::shared_ptr<Recipe>& recipe) {
   y.impl().autograd->recipe = recipe;
   y.impl().autograd->recipe_version = y.version();
 }
@@ -26,7 +26,7 @@ Tensor SavedTensor::get() const {
   Tensor tensor = tensor_;
   if (recipe_) {
     const NoGrad guard;
-    tensor = (*recipe_)();
+    tensor = recipe_->get();
   } else if (!tensor.defined()) {
     return {};
   } else if (tensor.version() != version_) {

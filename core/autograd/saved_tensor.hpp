@@ -10,14 +10,16 @@
 // Note [Recomputing]: what a graph keeps until backward is most of the memory that training takes.
 // A tensor that is cheap to make from tensors that are kept anyway may carry a recipe: whoever
 // saves it keeps the recipe in its place, and get() makes the same bits again. Batch-norm's output
-// is such a tensor: one pass over its input, which its own gradient rule keeps.
+// is such a tensor: one pass over its input, which its own gradient rule keeps. What the first of
+// its users has had made serves the others, until the rule of the operation itself, which runs
+// after them all, has the recipe forget it.
 #include <invar/core/autograd/node.hpp>
 
 namespace invar {
 
 /// Lets `y`, which has a history, be recomputed. Its node owns the recipe (and releases it), and so
 /// does everybody who has saved y.
-void set_recipe(const Tensor& y, const std::shared_ptr<const Recipe>& recipe);
+void set_recipe(const Tensor& y, const std::shared_ptr<Recipe>& recipe);
 /// True iff saving y keeps its recipe: it has one and was not changed in place since.
 bool has_recipe(const Tensor& y);
 
@@ -42,7 +44,7 @@ class SavedTensor {
   Tensor tensor_;  ///< undefined if there is a recipe
   std::uint32_t version_ = 0;
   int output_nr_ = -1;  ///< -1: not an output
-  std::shared_ptr<const Recipe> recipe_;
+  std::shared_ptr<Recipe> recipe_;
   Edge source_;  ///< the history of what the recipe makes
 };
 

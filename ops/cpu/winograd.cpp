@@ -58,12 +58,14 @@ struct TilePixels {
     const std::int64_t n = tile / (tiles.down * tiles.across);
     const std::int64_t top = tile / tiles.across % tiles.down * 4 - before.height;
     const std::int64_t left = tile % tiles.across * 4 - before.width;
+    const std::int64_t column = shape[3], row = shape[2] * column;
+    const std::int64_t first = (n * shape[1] + top) * row + left * column;
+    const bool whole = top >= 0 && top + kSize <= shape[1] && left >= 0 && left + kSize <= shape[2];
     for (int i = 0; i < kSize; ++i) {
+      const bool row_inside = top + i >= 0 && top + i < shape[1];
       for (int j = 0; j < kSize; ++j) {
-        const std::int64_t h = top + i, w = left + j;
-        const bool inside = h >= 0 && h < shape[1] && w >= 0 && w < shape[2];
-        pixels[i * kSize + j] =
-            inside ? image + ((n * shape[1] + h) * shape[2] + w) * shape[3] : outside;
+        const bool inside = whole || (row_inside && left + j >= 0 && left + j < shape[2]);
+        pixels[i * kSize + j] = inside ? image + (first + i * row + j * column) : outside;
       }
     }
   }
