@@ -74,7 +74,7 @@ struct TilePixels {
   /// a tile's rows lie far apart.
   void prefetch(std::int64_t channels) const {
     for (int i = 0; i < kSize; ++i) {
-      for (int j = 2; j < kSize; ++j) {
+      for (int j = kSize - 4; j < kSize; ++j) {
         for (std::int64_t c = 0; c < channels; c += kLine) {
           __builtin_prefetch(pixels[i * kSize + j] + c);
         }
@@ -85,10 +85,13 @@ struct TilePixels {
 
 constexpr std::int64_t kGrainTiles = 8;
 
-/// The planes of tiles begin to end of x.
-void transform_images(const Tensor& x, const Tiles& tiles, std::int64_t begin, std::int64_t end,
-                      Size2 before, const Tensor& zeros, float* planes, const Planes& v) {
-  using Tile = TilePixels<6, const float>;
+/// The planes of tiles begin to end of x, whose tiles are kSize wide: `transform` is the kernels'
+/// transform_image (6) or transform_gradient (4).
+template <int kSize>
+void transform_tiles(decltype(WinogradKernels::transform_image) transform, const Tensor& x,
+                     const Tiles& tiles, std::int64_t begin, std::int64_t end, Size2 before,
+                     const Tensor& zeros, float* planes, const Planes& v) {
+  using Tile = TilePixels<kSize, const float>;
   const std::int64_t channels = x.shape()[3];
   const auto tile_at = [&](std::int64_t t) {
     return Tile(x.data<const float>(), x.shape(), tiles, begin + t, before,
@@ -99,7 +102,7 @@ void transform_images(const Tensor& x, const Tiles& tiles, std::int64_t begin, s
     for (std::int64_t t = first; t < last; ++t) {
       const Tile next = tile_at(std::min(t + 1, last - 1));
       next.prefetch(channels);
-      kernels().transform_image(tile.pixels, channels, planes + t * v.row, v.plane);
+      transform(tile.pixels, channels, planes + t * v.row, v.plane);
       tile = next;
     }
   });
@@ -153,7 +156,7 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
-    transform_images(x, tiles, begin, end, before, zeros_row, vs, v);
+    transform_tiles<6>(kernel.transform_image, x, tiles, begin, end, before, zeros_row, vs, v);
     parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
       kernel.multiply(end - begin, round_up(columns, width), depth, vs + p * v.plane, v.row, 1,
                       u.values.data<const float>() + p * u.plane, u.panel, 2 * width,
@@ -210,8 +213,8 @@ void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight
 }
 
 // The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
-// product. With many channels there is one segment, because the sums would fill the memory; the
-// threads then share its planes.
+// product. There is one segment, whose planes the threads share, where several sums would fill the
+// memory or cost a good part of the products (many channels, few tiles).
 void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
                                      const Conv2dOptions& o, const Tensor& out) {
   const WinogradKernels& kernel = kernels();
@@ -219,12 +222,16 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
   const Tiles tiles(gradient.shape());
   const Planes sum(outputs, inputs, kernel.width);
 
-  constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kMostSegments = 32;
+  constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kTilesOfSum = 128;
+  constexpr std::int64_t kFewestSegments = 8, kMostSegments = 32;
+  std::int64_t segments =
+      std::min({kSumFloats / sum.size(), tiles.count / kTilesOfSum, kMostSegments});
+  if (segments < kFewestSegments) segments = 1;
   const std::int64_t block =
-      std::clamp<std::int64_t>(kCacheFloats / (kPlanes * (inputs + outputs)), 48, 128);
+      segments == 1
+          ? 128
+          : std::clamp<std::int64_t>(kCacheFloats / (kPlanes * (inputs + outputs)), 48, 128);
   const std::int64_t blocks = (tiles.count + block - 1) / block;
-  const std::int64_t segments =
-      std::clamp<std::int64_t>(kSumFloats / sum.size(), 1, std::min(blocks, kMostSegments));
   const std::int64_t segment = (blocks + segments - 1) / segments * block;
 
   const Planes v(block, inputs, kernel.width), q(block, outputs, kernel.width);
@@ -239,14 +246,10 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
     float* const total = sums.data<float>() + begin / segment * sum.size();
     for (std::int64_t start = begin; start < end; start += block) {
       const std::int64_t n = std::min(block, end - start);
-      transform_images(x, tiles, start, start + n, o.padding, zeros_row, vs, v);
-      parallel_for(n, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t t = first; t < last; ++t) {
-          const TilePixels<4, const float> g(gradient.data<const float>(), gradient.shape(), tiles,
-                                             start + t, 0, zeros_row.data<const float>());
-          kernel.transform_gradient(g.pixels, outputs, qs + t * q.row, q.plane);
-        }
-      });
+      transform_tiles<6>(kernel.transform_image, x, tiles, start, start + n, o.padding, zeros_row,
+                         vs, v);
+      transform_tiles<4>(kernel.transform_gradient, gradient, tiles, start, start + n, 0, zeros_row,
+                         qs, q);
       parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
         kernel.multiply(outputs, round_up(inputs, width), n, qs + p * q.plane, 1, q.row,
                         vs + p * v.plane, 2 * width, v.row, total + p * sum.plane, sum.row,
