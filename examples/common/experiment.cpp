@@ -1,6 +1,8 @@
 #include "experiment.hpp"
 
+#include <algorithm>
 #include <invar/core/progress.hpp>
+#include <invar/core/random.hpp>
 #include <invar/nn/optim/adam.hpp>
 #include <invar/nn/optim/lars.hpp>
 #include <invar/nn/optim/sgd.hpp>
@@ -18,6 +20,25 @@ void check_name(const std::string& what, const std::string& name,
         "expected one of {}, got \"{}\": did you mean \"{}\"?", fmt::join(known, ", "), name,
         nearest_word(name, known));
 }
+
+/// Some of the images of a data set.
+class Part : public Dataset {
+ public:
+  Part(DatasetPtr all, std::vector<std::int64_t> indices)
+      : all_(std::move(all)), indices_(std::move(indices)) {
+    std::ranges::sort(indices_);
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(indices_.size()); }
+  void read(std::int64_t i, Sample& into) const override {
+    all_->read(indices_[static_cast<std::size_t>(i)], into);
+  }
+  const std::vector<std::string>& classes() const override { return all_->classes(); }
+  ImageShape shape() const override { return all_->shape(); }
+
+ private:
+  DatasetPtr all_;
+  std::vector<std::int64_t> indices_;
+};
 
 TrainingOptions read_training(const Json& json) {
   JsonReader reader(json, "training");
@@ -75,11 +96,13 @@ EvaluationOptions read_evaluation(const Json& json) {
   JsonReader reader(json, "evaluation");
   EvaluationOptions o;
   o.baselines = reader.get("baselines", o.baselines);
+  o.held_out = reader.get("held_out", o.held_out);
   o.knn.k = reader.get("k", o.knn.k);
   o.knn.temperature = reader.get("temperature", o.knn.temperature);
   o.linear.epochs = reader.get("linear_epochs", o.linear.epochs);
   o.linear.learning_rate = reader.get("linear_lr", o.linear.learning_rate);
   reader.finish();
+  check(o.held_out >= 0, "evaluation", "expected held_out >= 0, got {}", o.held_out);
   return o;
 }
 
@@ -211,12 +234,21 @@ Experiment::Experiment(const Json& config)
 DatasetPtr Experiment::load(Split split) const {
   const std::string label = split == Split::train ? "train images" : "test images";
   std::unique_ptr<Progress> progress;
-  DatasetPtr images = make_dataset(config_["data"], split, [&](std::int64_t done, std::int64_t n) {
+  const std::int64_t held_out = evaluation.held_out;
+  const Split source = held_out > 0 ? Split::train : split;
+  DatasetPtr images = make_dataset(config_["data"], source, [&](std::int64_t done, std::int64_t n) {
     if (!progress) progress = std::make_unique<Progress>(label, "images", n);
     progress->update(done);
   });
   if (progress) progress->finish();
-  return images;
+  if (held_out == 0) return images;
+  check(held_out < images->size(), "evaluation",
+        "expected held_out below {} training images, got {}", images->size(), held_out);
+  const std::vector<std::int64_t> order =
+      random_permutation(0, 0, static_cast<std::uint64_t>(images->size()));
+  return std::make_shared<Part>(images, split == Split::test
+                                            ? std::vector(order.begin(), order.begin() + held_out)
+                                            : std::vector(order.begin() + held_out, order.end()));
 }
 
 nn::ResNet Experiment::make_encoder(int channels) const {

@@ -59,6 +59,9 @@ struct DiagnosticsOptions {
 
 struct EvaluationOptions {
   bool baselines = false;  ///< raw pixels and the untrained network as well
+  /// So many training images (the same ones for every seed) are kept out of training and stand in
+  /// for the test split: to choose settings without looking at test images. 0: none.
+  std::int64_t held_out = 0;
   ssl::KnnOptions knn;
   ssl::LinearProbeOptions linear;
 };

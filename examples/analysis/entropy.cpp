@@ -1,0 +1,112 @@
+#include <cmath>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/progress.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/reduce.hpp>
+#include <invar/ssl/information/entropy.hpp>
+#include <map>
+
+#include "experiments.hpp"
+#include "tables.hpp"
+
+namespace invar::app {
+namespace {
+
+using Key = std::pair<std::string, std::string>;  // output, form
+
+/// Both outputs in both forms, f64.
+std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& images) {
+  std::map<Key, Tensor> result;
+  for (const auto& [output, network] :
+       {std::pair{"encoder", &networks.encoder}, std::pair{"expander", &networks.expander}}) {
+    const Tensor z = to(apply_in_chunks(*network, images), DType::f64);
+    result[{output, "raw"}] = z;
+    result[{output, "normalised"}] = normalize(z, 1) * std::sqrt(static_cast<double>(z.size(1)));
+  }
+  return result;
+}
+
+}  // namespace
+
+Json entropy(const Study& study, const EntropySettings& settings) {
+  NoGrad guard;
+  const Tensor images = study.images(Split::test, settings.images).pixels;
+  const double most = std::log(static_cast<double>(settings.images));
+  std::map<Key, double> s2;
+  std::map<Key, std::int64_t> widths;
+  for (const auto& [key, z] : embeddings(study.untrained(0), images)) {
+    s2[key] = ssl::pairwise_s2(z, ssl::PairwiseBound::upper);
+    widths[key] = z.size(1);
+  }
+  std::int64_t total = 0, done = 0;
+  for (const Subject& s : study.subjects) total += static_cast<std::int64_t>(s.checkpoints.size());
+  check(total > 0, "entropy",
+        "expected run directories with checkpoints, got none: give the folders that pretrain "
+        "made, trained with a large \"checkpoints.keep\"");
+  Progress progress("entropy", "checkpoints", total);
+  Json rows = Json::array(), last = Json::array();
+  for (const Subject& subject : study.subjects) {
+    for (const auto& [step, path] : subject.checkpoints) {
+      for (const auto& [key, z] : embeddings(load_pair(path), images)) {
+        check(z.size(1) == widths[key], "entropy",
+              "expected {} outputs of one width, got {} and {} in '{}': entropies of different "
+              "dimensions cannot be compared",
+              key.first, widths[key], z.size(1), subject.name);
+        for (const auto& [name, kind] : {std::pair{"upper", ssl::PairwiseBound::upper},
+                                         std::pair{"lower", ssl::PairwiseBound::lower}}) {
+          rows.push_back({{"group", subject.group},
+                          {"network", subject.name},
+                          {"output", key.first},
+                          {"form", key.second},
+                          {"bound", name},
+                          {"step", step},
+                          {"information", ssl::pairwise_information(z, s2[key], kind).item()}});
+          if (step == subject.checkpoints.back().first) last.push_back(rows.back());
+        }
+      }
+      progress.update(++done);
+    }
+  }
+  progress.finish();
+
+  const Names variant = {"output", "form", "bound"};
+  Json scales = Json::array(), figures = Json::array();
+  for (const auto& [key, value] : s2) {
+    scales.push_back({{"output", key.first},
+                      {"form", key.second},
+                      {"s2", value},
+                      {"dimensions", widths[key]},
+                      {"images", settings.images},
+                      {"log_n", most}});
+    for (const std::string name : {"upper", "lower"}) {
+      const Json shown =
+          where(rows, {{"output", key.first}, {"form", key.second}, {"bound", name}});
+      figures.push_back(
+          lines(fmt::format("entropy-{}-{}-{}", key.first, key.second, name),
+                fmt::format("{}, {}, {} bound", key.first, key.second, name),
+                group_means(shown, {"step"}, "information"),
+                {.x = "step", .x_label = "step", .y_label = "H - d/2 log(2 pi e s2)"}));
+    }
+  }
+  Names with_step = variant;
+  with_step.push_back("step");
+  return {
+      {"notes",
+       {"Differential entropy moves by d log a when outputs are scaled by a, so the order of raw "
+        "outputs is one of scales: a verdict is given per variant. Values are in [0, log n].",
+        "s2 is fixed for the whole study by one untrained network. Networks are the trained "
+        "encoder and expander of each checkpoint, not their average."}},
+      {"tables",
+       {table("verdicts", "at the last checkpoint, group a less group b",
+              comparisons(last, study.trained_groups(), variant, "information")),
+        table("last checkpoint", "mean over a group's networks",
+              group_means(last, variant, "information")),
+        table("scales", "what was fixed", scales),
+        table("along training", "mean over a group's networks",
+              group_means(rows, with_step, "information")),
+        table("networks", "every checkpoint", rows)}},
+      {"figures", figures}};
+}
+
+}  // namespace invar::app

@@ -1,0 +1,101 @@
+#pragma once
+// The experiments on trained networks, each a function of a study and its settings. Every one
+// returns
+//
+//   {"notes": ["what may be said, and what not", ..],
+//    "tables": [{"name", "caption", "rows": [..]}, ..],              tables.hpp
+//    "figures": [{"name", "title", "series": [..], ..}, ..]}
+//
+// and the same bits for the same study and settings. docs/paper.md has the reasoning behind them.
+#include <invar/core/json_reader.hpp>
+#include <string>
+#include <vector>
+
+#include "study.hpp"
+
+namespace invar::app {
+
+/// Is the output of a network around an image normal? K^2 per unit over copies of a test image with
+/// Gaussian noise; noise and images are the same for every network.
+struct NormalitySettings {
+  std::int64_t images = 10;
+  std::vector<std::int64_t> draws = {128};  ///< each takes the first of the largest number of draws
+  std::vector<double> sigmas = {0.01, 0.1, 0.3, 0.8};  ///< of the normalised input
+  bool expander = false;  ///< the expander's output as well, where there is one
+};
+Json normality(const Study& study, const NormalitySettings& settings);
+
+/// Do small Gaussians around training images overlap? Distances of pixels in [0, 1].
+struct OverlapSettings {
+  std::int64_t images = 2000;  ///< of the training split, 0: all
+  std::int64_t queries = 1000;
+  std::vector<double> sigmas = {0.01, 0.1, 0.5};
+  std::vector<double> quantiles = {0, 0.001, 0.01, 0.1, 0.5};
+};
+Json overlap(const Study& study, const OverlapSettings& settings);
+
+/// How far is a network affine around an image? Linearisation error and share of rectifiers that
+/// flip, one noisy copy per test image.
+struct AffineSettings {
+  std::int64_t images = 50;
+  std::vector<double> sigmas = {0.001, 0.01, 0.1, 0.5};
+};
+Json affine(const Study& study, const AffineSettings& settings);
+
+/// Entropy along training, H - d/2 log(2 pi e s2) in [0, log n], from the checkpoints of run
+/// directories: of the trained encoder's and its expander's outputs at fixed test images, raw and
+/// with rows of length sqrt(d), upper and lower bound. s2 is one number per output and form for the
+/// whole study: pairwise_s2 (upper) of one untrained network.
+struct EntropySettings {
+  std::int64_t images = 500;
+};
+Json entropy(const Study& study, const EntropySettings& settings);
+
+/// The terms of the generalisation bound and the risk it is about.
+struct BoundSettings {
+  std::vector<std::int64_t> labelled = {50, 0, 1000};  ///< numbers of labelled images; 0: as many
+                                                       ///< as features
+  std::int64_t unlabelled = 1000;
+  std::int64_t test = 1000;
+};
+Json bound(const Study& study, const BoundSettings& settings);
+
+/// Which diagnostic tells a better encoder? Rank correlation of each with linear accuracy, over all
+/// trained networks.
+struct CorrelationSettings {
+  std::int64_t images = 500;  ///< test images that diagnostics are taken of
+  std::int64_t train = 2000;  ///< images that the linear probe learns from, 0: all
+  std::int64_t test = 1000;   ///< images that it is tested on, 0: all
+  bool checkpoints = false;   ///< every checkpoint of a run, not its last encoder alone
+};
+Json correlation(const Study& study, const CorrelationSettings& settings);
+
+struct Settings {
+  NormalitySettings normality;
+  OverlapSettings overlap;
+  AffineSettings affine;
+  EntropySettings entropy;
+  BoundSettings bound;
+  CorrelationSettings correlation;
+};
+
+/// The protocols of docs/paper.md; the defaults above take minutes instead of hours.
+Json paper_settings();
+
+/// From {"normality": {"images": 10, ..}, ..}, where everything may be left out. A misspelt key or
+/// a value that makes no sense is an Error.
+Settings read_settings(const Json& json);
+
+/// Every setting with its value, for the record.
+Json to_json(const Settings& settings);
+
+/// In the order in which they are shown.
+const std::vector<std::string>& experiment_names();
+
+/// Error that names the nearest one if there is no such experiment.
+void check_experiment(const std::string& name);
+
+/// One of them by name.
+Json run_experiment(const std::string& name, const Study& study, const Settings& settings);
+
+}  // namespace invar::app

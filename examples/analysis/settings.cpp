@@ -1,0 +1,157 @@
+#include <algorithm>
+
+#include "experiments.hpp"
+
+namespace invar::app {
+namespace {
+
+template <class T>
+void check_each(const JsonReader& reader, const char* key, const std::vector<T>& values, T least) {
+  check(!values.empty(), reader.where(), "expected at least one value of \"{}\"", key);
+  for (const T v : values) {
+    check(v >= least, reader.where(), "expected values of \"{}\" of at least {}, got {}", key,
+          least, v);
+  }
+}
+
+void check_sigmas(const JsonReader& reader, const std::vector<double>& sigmas) {
+  check_each(reader, "sigmas", sigmas, 1e-12);
+}
+
+void check_least(const JsonReader& reader, const char* key, std::int64_t value,
+                 std::int64_t least) {
+  check(value >= least, reader.where(), "expected \"{}\" of at least {}, got {}", key, least,
+        value);
+}
+
+}  // namespace
+
+Json paper_settings() {
+  return {{"normality",
+           {{"images", 200},
+            {"draws", {512, 128}},
+            {"sigmas", {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8}},
+            {"expander", true}}},
+          {"overlap", {{"images", 0}, {"queries", 4000}, {"sigmas", {0.01, 0.03, 0.1, 0.3, 0.8}}}},
+          {"affine", {{"images", 200}, {"sigmas", {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.8}}}},
+          {"entropy", {{"images", 4000}}},
+          {"bound", {{"labelled", {50, 0, 1000, 10000}}, {"unlabelled", 10000}, {"test", 10000}}},
+          {"correlation", {{"images", 4000}, {"train", 0}, {"test", 0}, {"checkpoints", true}}}};
+}
+
+Settings read_settings(const Json& json) {
+  Settings s;
+  JsonReader all(json, "settings");
+  const auto section = [&](const char* name) {
+    return JsonReader(all.get(name, Json::object()), name);
+  };
+  {
+    JsonReader reader = section("normality");
+    s.normality.images = reader.get("images", s.normality.images);
+    s.normality.draws = reader.get("draws", s.normality.draws);
+    s.normality.sigmas = reader.get("sigmas", s.normality.sigmas);
+    s.normality.expander = reader.get("expander", s.normality.expander);
+    reader.finish();
+    check_least(reader, "images", s.normality.images, 1);
+    check_each<std::int64_t>(reader, "draws", s.normality.draws, 8);
+    check_sigmas(reader, s.normality.sigmas);
+  }
+  {
+    JsonReader reader = section("overlap");
+    s.overlap.images = reader.get("images", s.overlap.images);
+    s.overlap.queries = reader.get("queries", s.overlap.queries);
+    s.overlap.sigmas = reader.get("sigmas", s.overlap.sigmas);
+    s.overlap.quantiles = reader.get("quantiles", s.overlap.quantiles);
+    reader.finish();
+    check_least(reader, "images", s.overlap.images, 0);
+    check_least(reader, "queries", s.overlap.queries, 1);
+    check_sigmas(reader, s.overlap.sigmas);
+    check_each(reader, "quantiles", s.overlap.quantiles, 0.0);
+  }
+  {
+    JsonReader reader = section("affine");
+    s.affine.images = reader.get("images", s.affine.images);
+    s.affine.sigmas = reader.get("sigmas", s.affine.sigmas);
+    reader.finish();
+    check_least(reader, "images", s.affine.images, 1);
+    check_sigmas(reader, s.affine.sigmas);
+  }
+  {
+    JsonReader reader = section("entropy");
+    s.entropy.images = reader.get("images", s.entropy.images);
+    reader.finish();
+    check_least(reader, "images", s.entropy.images, 2);
+  }
+  {
+    JsonReader reader = section("bound");
+    s.bound.labelled = reader.get("labelled", s.bound.labelled);
+    s.bound.unlabelled = reader.get("unlabelled", s.bound.unlabelled);
+    s.bound.test = reader.get("test", s.bound.test);
+    reader.finish();
+    check_each<std::int64_t>(reader, "labelled", s.bound.labelled, 0);
+    check_least(reader, "unlabelled", s.bound.unlabelled, 1);
+    check_least(reader, "test", s.bound.test, 1);
+  }
+  {
+    JsonReader reader = section("correlation");
+    s.correlation.images = reader.get("images", s.correlation.images);
+    s.correlation.train = reader.get("train", s.correlation.train);
+    s.correlation.test = reader.get("test", s.correlation.test);
+    s.correlation.checkpoints = reader.get("checkpoints", s.correlation.checkpoints);
+    reader.finish();
+    check_least(reader, "images", s.correlation.images, 2);
+    check_least(reader, "train", s.correlation.train, 0);
+    check_least(reader, "test", s.correlation.test, 0);
+  }
+  all.finish();
+  return s;
+}
+
+Json to_json(const Settings& s) {
+  return {{"normality",
+           {{"images", s.normality.images},
+            {"draws", s.normality.draws},
+            {"sigmas", s.normality.sigmas},
+            {"expander", s.normality.expander}}},
+          {"overlap",
+           {{"images", s.overlap.images},
+            {"queries", s.overlap.queries},
+            {"sigmas", s.overlap.sigmas},
+            {"quantiles", s.overlap.quantiles}}},
+          {"affine", {{"images", s.affine.images}, {"sigmas", s.affine.sigmas}}},
+          {"entropy", {{"images", s.entropy.images}}},
+          {"bound",
+           {{"labelled", s.bound.labelled},
+            {"unlabelled", s.bound.unlabelled},
+            {"test", s.bound.test}}},
+          {"correlation",
+           {{"images", s.correlation.images},
+            {"train", s.correlation.train},
+            {"test", s.correlation.test},
+            {"checkpoints", s.correlation.checkpoints}}}};
+}
+
+const std::vector<std::string>& experiment_names() {
+  static const std::vector<std::string> names = {"normality", "overlap", "affine",
+                                                 "entropy",   "bound",   "correlation"};
+  return names;
+}
+
+void check_experiment(const std::string& name) {
+  const std::vector<std::string>& names = experiment_names();
+  check(std::ranges::find(names, name) != names.end(), "--experiments",
+        "expected one of {}, got \"{}\": did you mean \"{}\"?", fmt::join(names, ", "), name,
+        nearest_word(name, names));
+}
+
+Json run_experiment(const std::string& name, const Study& study, const Settings& settings) {
+  check_experiment(name);
+  if (name == "normality") return normality(study, settings.normality);
+  if (name == "overlap") return overlap(study, settings.overlap);
+  if (name == "affine") return affine(study, settings.affine);
+  if (name == "entropy") return entropy(study, settings.entropy);
+  if (name == "bound") return bound(study, settings.bound);
+  return correlation(study, settings.correlation);
+}
+
+}  // namespace invar::app

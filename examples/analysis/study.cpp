@@ -1,0 +1,259 @@
+#include "study.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/random.hpp>
+#include <invar/data/loader.hpp>
+#include <invar/nn/checkpoint.hpp>
+#include <invar/nn/ema.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
+#include <invar/ops/matmul.hpp>
+#include <invar/ops/view.hpp>
+
+#include "../common/encoder_file.hpp"
+#include "../common/training.hpp"
+
+namespace invar::app {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kCheckpointPrefix = "step-";
+
+Network network_of(std::shared_ptr<nn::ResNet> encoder) {
+  encoder->eval();
+  encoder->requires_grad_(false);
+  return [encoder](const Tensor& x) { return (*encoder)(x); };
+}
+
+NetworkPair pair_of(const std::shared_ptr<Branch>& branch) {
+  branch->eval();
+  branch->requires_grad_(false);
+  return {[branch](const Tensor& x) { return branch->encoder(x); },
+          [branch](const Tensor& x) { return branch->expander(branch->encoder(x)); }};
+}
+
+/// step-000000012.safetensors -> 12.
+std::vector<std::pair<std::int64_t, fs::path>> checkpoints_of(const fs::path& run) {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
+    const std::string name = entry.path().stem().string();
+    if (!name.starts_with(kCheckpointPrefix) || entry.path().extension() != ".safetensors")
+      continue;
+    found.emplace_back(nn::read_training_state(entry.path()).step, entry.path());
+  }
+  std::ranges::sort(found);
+  return found;
+}
+
+bool has_expander(const fs::path& file) {
+  const StateDict state = nn::read_model(file);
+  return std::ranges::any_of(state, [](const auto& entry) {
+    return std::string_view(entry.first).starts_with("expander.");
+  });
+}
+
+Subject load_subject(const std::string& group, const fs::path& path) {
+  Subject subject{
+      .group = group, .name = path.string(), .config = {}, .encoder = {}, .expander = {}};
+  fs::path file = path;
+  if (fs::is_directory(path)) {
+    check(fs::exists(path / "config.json"), "analyze",
+          "expected a run directory, an encoder or a checkpoint, got '{}' without a config.json",
+          path.string());
+    subject.checkpoints = checkpoints_of(path);
+    file = path / "encoder.safetensors";
+    if (!fs::exists(file)) {
+      check(!subject.checkpoints.empty(), "analyze",
+            "expected an encoder or a checkpoint in '{}', got none: has the run begun?",
+            path.string());
+      file = subject.checkpoints.back().second;
+    }
+    if (!subject.checkpoints.empty()) {
+      subject.expander = load_pair(subject.checkpoints.back().second).expander;
+    }
+  } else {
+    check(fs::exists(file), "analyze", "expected a file or a run directory, got no '{}'",
+          path.string());
+    if (has_expander(file)) subject.expander = load_pair(file).expander;
+  }
+  TrainedEncoder trained = load_encoder(file, "");
+  subject.config = trained.config;
+  subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)));
+  if (group.empty()) subject.group = subject.config.at("objective").at("name").get<std::string>();
+  return subject;
+}
+
+/// "name=path,path" or "path,path".
+void load_group(const std::string& text, std::vector<Subject>& subjects) {
+  const std::size_t equals = text.find('=');
+  const std::string group = equals == std::string::npos ? "" : text.substr(0, equals);
+  check(equals != 0, "--group", "expected NAME=PATH,PATH, got \"{}\"", text);
+  std::string paths = equals == std::string::npos ? text : text.substr(equals + 1);
+  check(!paths.empty() && paths.find(",,") == std::string::npos && paths.back() != ',', "--group",
+        "expected NAME=PATH,PATH, got \"{}\"", text);
+  for (std::size_t at = 0; at < paths.size();) {
+    const std::size_t comma = std::min(paths.find(',', at), paths.size());
+    subjects.push_back(load_subject(group, paths.substr(at, comma - at)));
+    at = comma + 1;
+  }
+}
+
+}  // namespace
+
+NetworkPair load_pair(const fs::path& checkpoint) {
+  const SafetensorsFile file(checkpoint);
+  const auto config = file.metadata().find("config");
+  check(config != file.metadata().end(), "analyze",
+        "expected a checkpoint of pretrain, got '{}' without its configuration",
+        checkpoint.string());
+  const Experiment experiment(Json::parse(config->second));
+  const StateDict state = nn::read_model(checkpoint);
+  const StateDict encoder_state = nn::select(state, "encoder.");
+  const auto first = encoder_state.find("conv1.weight");
+  check(first != encoder_state.end(), "analyze", "expected an encoder in '{}', got none",
+        checkpoint.string());
+  const auto branch = std::make_shared<Branch>(experiment, static_cast<int>(first->second.size(1)));
+  branch->encoder.load_state_dict(encoder_state);
+  branch->expander.load_state_dict(nn::select(state, "expander."));
+  return pair_of(branch);
+}
+
+Study::Study(const StudyOptions& options) : seed(options.seed) {
+  check(!options.groups.empty(), "analyze", "expected at least one run, encoder or checkpoint");
+  for (const std::string& group : options.groups) load_group(group, subjects);
+  Json config = subjects.front().config;
+  if (!options.data.empty()) {
+    config["data"] = Json::parse(options.data, nullptr, /*allow_exceptions=*/false);
+    check(config["data"].is_object(), "--data", "expected a JSON object, got {}", options.data);
+  }
+  data = config["data"];
+  for (const Subject& subject : subjects) {
+    check(subject.config["test_view"] == config["test_view"], "analyze",
+          "expected networks with one test view, got another one in '{}'", subject.name);
+  }
+  // One group's members stand together, whatever the order of the paths.
+  std::vector<std::string> order;
+  for (const Subject& subject : subjects) {
+    if (std::ranges::find(order, subject.group) == order.end()) order.push_back(subject.group);
+  }
+  std::ranges::stable_sort(subjects, {}, [&](const Subject& subject) {
+    return std::ranges::find(order, subject.group) - order.begin();
+  });
+  experiment.emplace(config);
+  train = experiment->load(Split::train);
+  test = experiment->load(Split::test);
+  add_controls(options);
+}
+
+void Study::add_controls(const StudyOptions& options) {
+  const auto control = [&](const char* group, std::int64_t i, Network network) {
+    subjects.push_back({.group = group,
+                        .name = fmt::format("{} {}", group, i),
+                        .config = {},
+                        .encoder = std::move(network),
+                        .expander = {},
+                        .trained = false,
+                        .rectifiers = group != std::string_view("linear")});
+  };
+  for (const std::string& name : options.controls) {
+    check(name == "untrained" || name == "linear", "--controls",
+          "expected untrained or linear, got \"{}\": did you mean \"{}\"?", name,
+          nearest_word(name, {"untrained", "linear"}));
+    const Tensor pixels = images(Split::test, 1).pixels;
+    for (std::int64_t i = 0; i < options.control_seeds; ++i) {
+      const auto number = static_cast<std::uint64_t>(i);
+      if (name == "linear") {
+        const std::int64_t inputs = pixels.numel();
+        const std::int64_t outputs = subjects.front().encoder(pixels).size(1);
+        Generator generator(seed_for(seed, 1, number));
+        const Tensor weight =
+            randn({inputs, outputs}, {}, generator) / std::sqrt(static_cast<double>(inputs));
+        control("linear", i, [weight](const Tensor& x) { return matmul(flatten(x, 1), weight); });
+        continue;
+      }
+      control("untrained", i, untrained(number).encoder);
+    }
+  }
+}
+
+Tensors Study::load_views(Split split, std::int64_t n, const std::vector<Pipeline>& views,
+                          Tensor* labels) const {
+  const DatasetPtr& all = split == Split::train ? train : test;
+  check(n >= 1 && n <= all->size(), "analyze", "expected 1 to {} {} images, got {}", all->size(),
+        split == Split::train ? "training" : "test", n);
+  Loader loader(all, views,
+                {.batch_size = n, .seed = seed_for(seed, 3, split == Split::train), .epochs = 1});
+  Batch batch = loader.next();
+  if (labels) *labels = batch.labels;
+  return batch.views;
+}
+
+Study::Images Study::images(Split split, std::int64_t n) const {
+  Images result;
+  result.pixels = load_views(split, n, {experiment->test_view}, &result.labels)[0];
+  return result;
+}
+
+Tensor Study::raw_images(Split split, std::int64_t n) const {
+  return load_views(split, n, {make_pipeline(Json::array())})[0];
+}
+
+Tensors Study::training_views(Split split, std::int64_t n) const {
+  return load_views(split, n, {experiment->views[0], experiment->views[1]});
+}
+
+std::vector<std::string> Study::trained_groups() const {
+  std::vector<std::string> names;
+  for (const Subject& subject : subjects) {
+    if (subject.trained && (names.empty() || names.back() != subject.group)) {
+      names.push_back(subject.group);
+    }
+  }
+  return names;
+}
+
+NetworkPair Study::untrained(std::uint64_t i) const {
+  const Tensor pixels = images(Split::test, std::min<std::int64_t>(500, test->size())).pixels;
+  manual_seed(seed_for(seed, 2, i));
+  const auto branch = std::make_shared<Branch>(*experiment, static_cast<int>(pixels.size(3)));
+  const auto once = [](const Tensor& batch) {
+    return
+        [batch, given = false]() mutable { return std::exchange(given, true) ? Tensor() : batch; };
+  };
+  nn::update_bn(branch->encoder, once(pixels));
+  branch->eval();
+  nn::update_bn(branch->expander, once(apply_in_chunks(pair_of(branch).encoder, pixels)));
+  return pair_of(branch);
+}
+
+std::int64_t Study::classes() const {
+  check(!train->classes().empty(), "analyze", "expected labelled data, got none");
+  return static_cast<std::int64_t>(train->classes().size());
+}
+
+Tensor apply_in_chunks(const Network& f, const Tensor& images) {
+  NoGrad guard;
+  constexpr std::int64_t kChunk = 500;
+  Tensors parts;
+  for (std::int64_t at = 0; at < images.size(0); at += kChunk) {
+    parts.push_back(f(narrow(images, 0, at, std::min(kChunk, images.size(0) - at))));
+  }
+  return cat(parts, 0);
+}
+
+Tensor one_hot(const Tensor& labels, std::int64_t classes) {
+  return to(
+      eq(unsqueeze(labels, 1), arange(0, static_cast<double>(classes), 1, {.dtype = DType::i64})),
+      DType::f64);
+}
+
+std::uint64_t seed_for(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index) {
+  return wide_word(random_block(seed, index, purpose), 0);
+}
+
+}  // namespace invar::app

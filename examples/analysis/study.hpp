@@ -1,0 +1,104 @@
+#pragma once
+// Study: the networks to look at, in groups, and the data to look at them with.
+//
+//   Study ---- groups ---- Subject ---- network     what is analysed; "vicreg", "simclr", ...
+//     |                      |--- expander          with the encoder that it was trained with
+//     |                      `--- checkpoints       for what happens along training
+//     |---- controls: untrained, linear             the same for every experiment
+//     `---- images: test view, train and test split
+//
+// A group's members are training seeds: they are what intervals and tests are over.
+#include <filesystem>
+#include <functional>
+#include <invar/core/json_reader.hpp>
+#include <invar/data/dataset.hpp>
+#include <invar/data/transforms.hpp>
+#include <invar/nn/resnet.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../common/experiment.hpp"
+
+namespace invar::app {
+
+/// [n, H, W, C] -> [n, d] in eval mode.
+using Network = std::function<Tensor(const Tensor&)>;
+
+struct Subject {
+  std::string group;
+  std::string name;  ///< the path, or "untrained 0"
+  Json config;       ///< what it was trained with; null for a control without
+  Network encoder;   ///< what evaluation sees: the averaged encoder if there is one
+  Network expander;  ///< images to embeddings through the trained encoder; empty if unknown
+  /// Saved along training, by step; empty unless the subject is a run directory.
+  std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints = {};
+  bool trained = true;
+  bool rectifiers = true;  ///< false: linear
+};
+
+/// An encoder and what follows it: images to features, images to embeddings.
+struct NetworkPair {
+  Network encoder, expander;
+};
+/// The trained (not the averaged) ones of a checkpoint.
+NetworkPair load_pair(const std::filesystem::path& checkpoint);
+
+struct StudyOptions {
+  /// "vicreg=runs/v0,runs/v1": a group; without "name=" each path goes to the group of its
+  /// objective.
+  std::vector<std::string> groups;
+  std::vector<std::string> controls;  ///< of "untrained", "linear"
+  std::int64_t control_seeds = 3;
+  std::string data;  ///< JSON that replaces the data set of the first subject; empty: that one
+  std::uint64_t seed = 0;
+};
+
+class Study {
+ public:
+  /// Error for a path that holds no encoder, a group without paths, networks with different test
+  /// views or numbers of channels.
+  explicit Study(const StudyOptions& options);
+
+  std::uint64_t seed;
+  std::vector<Subject> subjects;         ///< groups in the order given, then the controls
+  std::optional<Experiment> experiment;  ///< of the first subject: data, views
+  Json data;
+  DatasetPtr train, test;
+
+  /// The first n images of a fixed random order of the split, under the test view: [n, H, W, C],
+  /// and their labels [n]. Error if there are fewer.
+  struct Images {
+    Tensor pixels, labels;
+  };
+  Images images(Split split, std::int64_t n) const;
+  /// The same images in [0, 1], not normalised.
+  Tensor raw_images(Split split, std::int64_t n) const;
+  /// Two training views of them, the same for every network: the n first of the order.
+  Tensors training_views(Split split, std::int64_t n) const;
+  std::int64_t classes() const;
+
+  /// Names of the groups that are no controls, in order.
+  std::vector<std::string> trained_groups() const;
+  /// Encoder and expander of the first subject's configuration as training would start them with
+  /// seed number i; batch-norm has the statistics of test images.
+  NetworkPair untrained(std::uint64_t i) const;
+
+ private:
+  void add_controls(const StudyOptions& options);
+  Tensors load_views(Split split, std::int64_t n, const std::vector<Pipeline>& views,
+                     Tensor* labels = nullptr) const;
+};
+
+/// f of all images, in chunks, without history.
+Tensor apply_in_chunks(const Network& f, const Tensor& images);
+
+/// Labels [n] as [n, classes], f64.
+Tensor one_hot(const Tensor& labels, std::int64_t classes);
+
+/// A random number generator for one purpose: the same for every network, so that they see the same
+/// noise.
+std::uint64_t seed_for(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index);
+
+}  // namespace invar::app

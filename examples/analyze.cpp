@@ -1,0 +1,114 @@
+// analyze: the experiments of docs/paper.md on trained networks.
+//
+//   analyze --group vicreg=runs/v0,runs/v1 --group simclr=runs/s0,runs/s1 --out analysis
+//   analyze --group runs/first --experiments normality,affine --set normality.draws=[512,128]
+//   analyze --group vicreg=... --group simclr=... --protocol paper --out analysis
+//
+// A path is a run directory, an encoder or a checkpoint; members of a group are training seeds.
+// Writes analysis.json (settings, tables, figures as data), one SVG per figure, and index.html,
+// which holds all of it. The same networks, data, settings and seed give the same bytes.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <invar/core/file.hpp>
+#include <invar/core/version.hpp>
+
+#include "analysis/experiments.hpp"
+#include "analysis/page.hpp"
+#include "analysis/tables.hpp"
+#include "common/run_directory.hpp"
+
+using namespace invar;
+
+namespace {
+
+void write(const std::filesystem::path& path, const std::string& text) {
+  write_file_atomically(path, [&](FileWriter& file) { file.write(text); });
+}
+
+Json networks(const app::Study& study) {
+  Json rows = Json::array();
+  for (const app::Subject& subject : study.subjects) {
+    rows.push_back({{"group", subject.group},
+                    {"network", subject.name},
+                    {"seed", subject.trained ? subject.config.value("seed", Json()) : Json()},
+                    {"checkpoints", subject.checkpoints.size()},
+                    {"expander", static_cast<bool>(subject.expander)}});
+  }
+  return rows;
+}
+
+void analyze(const app::StudyOptions& options, const std::vector<std::string>& experiments,
+             const app::Settings& settings, const std::filesystem::path& out) {
+  const app::Study study(options);
+  Json analysis = {{"invar", version()},
+                   {"data", study.data},
+                   {"test_view", study.subjects.front().config["test_view"]},
+                   {"seed", study.seed},
+                   {"settings", app::to_json(settings)},
+                   {"networks", networks(study)},
+                   {"experiments", Json::array()}};
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", out.string(),
+        error.message());
+  for (const std::string& name : experiments) {
+    Json result = app::run_experiment(name, study, settings);
+    result["name"] = name;
+    for (const Json& figure : result["figures"]) {
+      write(out / (figure["name"].get<std::string>() + ".svg"),
+            app::to_svg(app::to_figure(figure)));
+    }
+    analysis["experiments"].push_back(result);
+    // After each, so that a long analysis that is ended has left something.
+    write(out / "analysis.json", analysis.dump(1) + "\n");
+    write(out / "index.html", app::to_html(analysis));
+  }
+  fmt::print("wrote {}\n", (out / "index.html").string());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App cli("The experiments of docs/paper.md on trained networks.");
+  app::StudyOptions options;
+  options.controls = {"untrained", "linear"};
+  std::vector<std::string> experiments = app::experiment_names(), overrides;
+  std::string out = "analysis", protocol = "quick";
+  bool no_controls = false;
+  cli.add_option("--group", options.groups,
+                 "NAME=PATH,PATH: run directories, encoders or checkpoints of one method, one per "
+                 "seed; without NAME=, grouped by objective")
+      ->required()
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  cli.add_option("--out", out, "folder for the results")->capture_default_str();
+  cli.add_option("--experiments", experiments,
+                 "of normality, overlap, affine, entropy, bound, correlation; default: all")
+      ->delimiter(',');
+  cli.add_option("--protocol", protocol, "quick (minutes) or paper (as docs/paper.md says)")
+      ->check(CLI::IsMember({"quick", "paper"}))
+      ->capture_default_str();
+  cli.add_option("--set", overrides, "override a setting: normality.draws=[512]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  cli.add_option("--data", options.data, "data set as JSON; default: the first network's");
+  cli.add_option("--controls", options.controls, "untrained, linear")->delimiter(',');
+  cli.add_flag("--no-controls", no_controls, "no networks beside those given");
+  cli.add_option("--control-seeds", options.control_seeds, "networks per control")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  cli.add_option("--seed", options.seed, "of noise, order of images and controls")
+      ->capture_default_str();
+  CLI11_PARSE(cli, argc, argv);
+  try {
+    if (no_controls) options.controls.clear();
+    for (const std::string& name : experiments) app::check_experiment(name);
+    Json json = protocol == "paper" ? app::paper_settings() : Json::object();
+    for (const std::string& assignment : overrides) app::apply_override(json, assignment);
+    analyze(options, experiments, app::read_settings(json), out);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "analyze: {}\n", error.what());
+    return 1;
+  }
+}
