@@ -289,9 +289,4 @@ void Profiler::write_trace(const std::filesystem::path& path) const {
   });
 }
 
-ProfilerScope::ProfilerScope(Profiler& profiler)
-    : previous_(std::exchange(current_observer, &profiler)) {}
-
-ProfilerScope::~ProfilerScope() { current_observer = previous_; }
-
 }  // namespace invar

@@ -33,6 +33,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <invar/core/observer.hpp>
+#include <invar/core/scoped_value.hpp>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -107,15 +108,8 @@ class Profiler final : public Observer {
 };
 
 /// This thread is recorded by `profiler` until the end of the scope.
-class ProfilerScope {
- public:
-  explicit ProfilerScope(Profiler& profiler);
-  ~ProfilerScope();
-  ProfilerScope(const ProfilerScope&) = delete;
-  ProfilerScope& operator=(const ProfilerScope&) = delete;
-
- private:
-  Observer* previous_;
+struct ProfilerScope : ScopedValue<Observer*> {
+  explicit ProfilerScope(Profiler& profiler) : ScopedValue(current_observer, &profiler) {}
 };
 
 }  // namespace invar

@@ -12,6 +12,7 @@
 // A backward pass, hooks included, runs with autocast off wherever it is started: gradients follow
 // the dtypes that the forward pass chose.
 #include <invar/core/dtype.hpp>
+#include <invar/core/scoped_value.hpp>
 
 namespace invar {
 
@@ -19,19 +20,16 @@ namespace invar {
 inline thread_local constinit DType autocast_dtype = DType::f32;
 
 /// Sets it for a scope. Error unless f32 or bf16.
-class Autocast {
+class Autocast : ScopedValue<DType> {
  public:
-  explicit Autocast(DType dtype) : previous_(autocast_dtype) {
-    check(dtype == DType::f32 || dtype == DType::bf16, "Autocast",
-          "expected bf16, or f32 (off), got {}", name_of(dtype));
-    autocast_dtype = dtype;
-  }
-  ~Autocast() { autocast_dtype = previous_; }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
+  explicit Autocast(DType dtype) : ScopedValue(autocast_dtype, checked(dtype)) {}
 
  private:
-  DType previous_;
+  static DType checked(DType dtype) {
+    check(dtype == DType::f32 || dtype == DType::bf16, "Autocast",
+          "expected bf16, or f32 (off), got {}", name_of(dtype));
+    return dtype;
+  }
 };
 
 }  // namespace invar
