@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <invar/data/dataset.hpp>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace invar {

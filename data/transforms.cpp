@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <invar/data/transforms.hpp>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace invar {

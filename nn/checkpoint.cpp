@@ -3,6 +3,7 @@
 #include <invar/core/file.hpp>
 #include <invar/core/json_reader.hpp>
 #include <invar/nn/checkpoint.hpp>
+#include <nlohmann/json.hpp>
 
 namespace invar::nn {
 namespace fs = std::filesystem;

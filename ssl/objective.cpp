@@ -17,6 +17,7 @@
 #include <invar/ssl/objectives/vicreg_entropy.hpp>
 #include <invar/ssl/objectives/w_mse.hpp>
 #include <map>
+#include <nlohmann/json.hpp>
 
 namespace invar::ssl {
 namespace {

@@ -8,6 +8,7 @@
 //
 // and the same bits for the same study and settings. docs/paper.md has the reasoning behind them.
 #include <invar/core/json_reader.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 

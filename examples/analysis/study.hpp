@@ -15,6 +15,7 @@
 #include <invar/data/transforms.hpp>
 #include <invar/nn/resnet.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>

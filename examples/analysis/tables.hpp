@@ -8,6 +8,7 @@
 // They are JSON, so that analysis.json, the page and whoever reads the file see the same. A value
 // that could not be measured is null and is left out of means.
 #include <invar/core/json_reader.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <invar/core/json_reader.hpp>
 #include <invar/nn/resnet.hpp>
+#include <nlohmann/json.hpp>
 
 namespace invar::app {
 

@@ -26,6 +26,7 @@
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/objective.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 namespace invar::app {
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <invar/core/json_reader.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 

@@ -11,6 +11,7 @@
 #include <invar/core/file.hpp>
 #include <invar/core/json_reader.hpp>
 #include <invar/data/image.hpp>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <invar/data/dataset.hpp>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <invar/data/image.hpp>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "support.hpp"

@@ -3,6 +3,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <chrono>
 #include <invar/data/loader.hpp>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 #include <thread>

@@ -3,6 +3,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <invar/data/transforms.hpp>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 

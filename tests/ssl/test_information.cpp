@@ -23,6 +23,7 @@
 #include <invar/ssl/information/overlap.hpp>
 #include <invar/ssl/information/representation.hpp>
 #include <invar/ssl/information/vicreg_floor.hpp>
+#include <nlohmann/json.hpp>
 
 using namespace invar;
 using namespace invar::ssl;

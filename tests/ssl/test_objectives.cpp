@@ -29,6 +29,7 @@
 #include <invar/ssl/objectives/swav.hpp>
 #include <invar/ssl/objectives/vibcreg.hpp>
 #include <invar/ssl/objectives/w_mse.hpp>
+#include <nlohmann/json.hpp>
 #include <numbers>
 #include <set>
 

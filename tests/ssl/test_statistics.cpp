@@ -8,6 +8,7 @@
 #include <invar/core/json_reader.hpp>
 #include <invar/ssl/information/statistics.hpp>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 using namespace invar;
 using namespace invar::ssl;

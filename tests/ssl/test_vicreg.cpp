@@ -13,6 +13,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
+#include <nlohmann/json.hpp>
 
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
