@@ -73,3 +73,7 @@ if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
                                   "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${INVAR_CCACHE}")
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
+
+# Code that reads files and options, nothing that computes: -O3 would only make compilers toil at
+# nlohmann's and CLI11's templates. Release alone: -Og is less than -O1 already.
+set(INVAR_COLD_CODE "$<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>")
