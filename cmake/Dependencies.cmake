@@ -73,7 +73,7 @@ invar_dependency(oneDNN 3.2 "${dnnl_FOUND}" "${dnnl_VERSION}" "${dnnl_DIR}" "scr
 
 find_package(OpenBLAS MODULE QUIET)
 invar_dependency(OpenBLAS 0.3 "${OpenBLAS_FOUND}" "${OpenBLAS_VERSION}" "${OpenBLAS_LIBRARY}"
-                 "${apt} libopenblas-serial-dev")
+                 "${apt} libopenblas-pthread-dev")
 
 find_package(TurboJPEG MODULE QUIET)
 invar_dependency(TurboJPEG 2.0 "${TurboJPEG_FOUND}" "${TurboJPEG_VERSION}" "${TurboJPEG_LIBRARY}"

@@ -1,10 +1,11 @@
 # OpenBLAS with its LAPACK: target OpenBLAS::OpenBLAS, OpenBLAS_VERSION, OpenBLAS_LIBRARY.
 #
-# Debian ships it serial, with pthreads and with OpenMP, side by side. Invar parallelises outside
-# BLAS, so the serial one comes first here; at run time the loader may still pick another (they
-# share a soname), which is why the code that calls it sets one thread.
+# Debian ships it with pthreads, with OpenMP and serial, side by side. Invar parallelises outside of
+# BLAS and calls it from several threads at once, each call in one thread: any build will do, but
+# calls of the serial one have to take turns (ops/cpu/blas.hpp), so it comes last. At run time the
+# loader may still pick another (they share a soname).
 # LAPACK is called by its Fortran names (dpotrf_ ...): OpenBLAS has those everywhere, LAPACKE not.
-set(variants openblas-serial openblas-openmp openblas-pthread openblas)
+set(variants openblas-pthread openblas-openmp openblas openblas-serial)
 find_library(OpenBLAS_LIBRARY NAMES openblas PATH_SUFFIXES ${variants})
 find_path(OpenBLAS_INCLUDE_DIR NAMES openblas_config.h PATH_SUFFIXES ${variants})
 mark_as_advanced(OpenBLAS_LIBRARY OpenBLAS_INCLUDE_DIR)

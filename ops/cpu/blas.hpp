@@ -7,6 +7,9 @@
 // (An OpenMP build of OpenBLAS uses our pool and needs no switch; inside parallel_for it is
 // serial.)
 //
+// A build of OpenBLAS without threads gives two of ours the same buffer, and wrong numbers: its
+// calls take turns.
+//
 // Matrices are row-major. LAPACK expects columns, that is the transpose: a lower triangle of ours
 // is an upper one there.
 #include <cblas.h>
@@ -18,6 +21,7 @@
 #include <initializer_list>
 #include <invar/core/error.hpp>
 #include <limits>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -49,6 +53,13 @@ inline void use_one_thread() {
   static_cast<void>(done);
 }
 
+/// To be held during a call.
+inline std::unique_lock<std::mutex> turn() {
+  static std::mutex mutex;
+  static const bool safe = openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
+  return safe ? std::unique_lock<std::mutex>() : std::unique_lock(mutex);
+}
+
 /// OpenBLAS counts in int: Error if a size does not fit. To be called before any parallel region.
 inline void check_sizes(std::string_view op, std::initializer_list<std::int64_t> sizes) {
   for (std::int64_t n : sizes) {
@@ -60,17 +71,20 @@ inline void check_sizes(std::string_view op, std::initializer_list<std::int64_t>
 /// c = alpha a b + beta c.
 inline void gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a,
                  int lda, const float* b, int ldb, float beta, float* c, int ldc) {
+  const auto lock = turn();
   cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, a, lda, b, ldb, beta, c, ldc);
 }
 
 /// Overwrites the lower triangle of a with its Cholesky factor. Returns 0, or the order of the
 /// first leading minor that is not positive.
 inline int cholesky(int n, float* a, int lda) {
+  const auto lock = turn();
   int info = 0;
   spotrf_("U", &n, a, &lda, &info);
   return info;
 }
 inline int cholesky(int n, double* a, int lda) {
+  const auto lock = turn();
   int info = 0;
   dpotrf_("U", &n, a, &lda, &info);
   return info;
@@ -80,11 +94,13 @@ inline int cholesky(int n, double* a, int lda) {
 /// `uplo` says which triangle of a, as stored, is read.
 inline void solve_triangular(CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int columns,
                              const float* a, int lda, float* b, int ldb) {
+  const auto lock = turn();
   cblas_strsm(CblasRowMajor, CblasLeft, uplo, trans, CblasNonUnit, n, columns, 1.0f, a, lda, b,
               ldb);
 }
 inline void solve_triangular(CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int columns,
                              const double* a, int lda, double* b, int ldb) {
+  const auto lock = turn();
   cblas_dtrsm(CblasRowMajor, CblasLeft, uplo, trans, CblasNonUnit, n, columns, 1.0, a, lda, b, ldb);
 }
 
@@ -92,6 +108,7 @@ namespace detail {
 
 template <class T, class Syevd>
 int eigh(Syevd* syevd, bool vectors, int n, T* a, T* values) {
+  const auto lock = turn();
   const char* const job = vectors ? "V" : "N";
   int info = 0, least_integers = 0, ask = -1;
   T least = 0;
@@ -105,6 +122,7 @@ int eigh(Syevd* syevd, bool vectors, int n, T* a, T* values) {
 
 template <class T, class Gesdd>
 int svdvals(Gesdd* gesdd, int rows, int columns, T* a, T* values) {
+  const auto lock = turn();
   // Row-major: LAPACK sees the transpose, which has the same singular values.
   const int one = 1, ask = -1;
   int info = 0;
