@@ -9,6 +9,7 @@
 
 #include <invar/core/autograd/engine.hpp>
 #include <invar/ops/conv.hpp>
+#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/norm.hpp>
@@ -20,8 +21,8 @@ namespace {
 
 using namespace invar;
 
-void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::int64_t outputs,
-                   std::int64_t kernel, std::int64_t stride) {
+void register_conv(DType dtype, std::int64_t n, std::int64_t size, std::int64_t inputs,
+                   std::int64_t outputs, std::int64_t kernel, std::int64_t stride) {
   const Conv2dOptions o{.stride = stride, .padding = kernel / 2};
   const Dims image{n, size, size, inputs}, weight{outputs, kernel, kernel, inputs};
   const std::int64_t out = (size - 1) / stride + 1;
@@ -33,11 +34,13 @@ void register_conv(std::int64_t n, std::int64_t size, std::int64_t inputs, std::
                                           std::pair("winograd", ConvAlgorithm::winograd)}) {
       if (algorithm == ConvAlgorithm::winograd && (kernel != 3 || stride != 1)) continue;
       register_benchmark(
-          fmt::format("conv2d/{}/{}x{}x{} to {}, {}x{}, stride {}, {}", pass, size, size, inputs,
+          fmt::format("{}/{}/{}x{}x{} to {}, {}x{}, stride {}, {}",
+                      dtype == DType::bf16 ? "conv2d_bf16" : "conv2d", pass, size, size, inputs,
                       outputs, kernel, kernel, stride, name),
           [=] {
             set_conv_algorithm(algorithm);
-            return [=, x = randn(image), w = randn(weight), g = randn(output)] { f(x, w, g); };
+            return [=, x = to(randn(image), dtype), w = to(randn(weight), dtype),
+                    g = to(randn(output), dtype)] { f(x, w, g); };
           },
           "FLOP/s", flops);
     }
@@ -71,15 +74,17 @@ void register_map(const char* name, const Dims& shape,
 
 void register_all() {
   constexpr std::int64_t kBatch = 128;
-  register_conv(kBatch, 32, 3, 64, 3, 1);
-  register_conv(kBatch, 32, 64, 64, 3, 1);
-  for (std::int64_t c = 64, size = 32; c < 512; c *= 2, size /= 2) {
-    register_conv(kBatch, size, c, 2 * c, 3, 2);
-    register_conv(kBatch, size, c, 2 * c, 1, 2);
-    register_conv(kBatch, size / 2, 2 * c, 2 * c, 3, 1);
-  }
-  for (std::int64_t c = 16, size = 28; c <= 128; c *= 2, size = (size + 1) / 2) {  // width 16
-    register_conv(2 * kBatch, size, c, c, 3, 1);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    register_conv(dtype, kBatch, 32, 3, 64, 3, 1);
+    register_conv(dtype, kBatch, 32, 64, 64, 3, 1);
+    for (std::int64_t c = 64, size = 32; c < 512; c *= 2, size /= 2) {
+      register_conv(dtype, kBatch, size, c, 2 * c, 3, 2);
+      register_conv(dtype, kBatch, size, c, 2 * c, 1, 2);
+      register_conv(dtype, kBatch, size / 2, 2 * c, 2 * c, 3, 1);
+    }
+    for (std::int64_t c = 16, size = 28; c <= 128; c *= 2, size = (size + 1) / 2) {  // width 16
+      register_conv(dtype, 2 * kBatch, size, c, c, 3, 1);
+    }
   }
   for (std::int64_t c = 64, size = 32; c <= 512; c *= 2, size /= 2) {
     const Dims shape{kBatch, size, size, c};

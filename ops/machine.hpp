@@ -22,4 +22,8 @@ Machine machine();
 /// bf16 operands are converted to f32 and results rounded, which costs more than computing in f32.
 bool has_native_bf16();
 
+/// True iff it has units for products of bf16 matrices (AMX) that oneDNN uses: many times as fast
+/// as vectors.
+bool has_amx();
+
 }  // namespace invar

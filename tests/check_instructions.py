@@ -2,7 +2,7 @@
 
 usage: check_instructions.py LIBRARY.a
 
-Every member but winograd_avx512 must be free of AVX-512 registers, and that one must have some. What
+Every member but winograd_avx512* must be free of AVX-512 registers, and those must have some. What
 is compiled for an instruction set of its own must have no weak symbols: the linker might take its
 copy of an inline function for the whole program.
 Exit code 4: skipped, no x86 library or no objdump.
@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 
-OWN_FLAGS = re.compile(r"^winograd_(baseline|avx2|avx512)\.")
+WIDE_MEMBERS = ("winograd_avx512.", "winograd_avx512_bf16.")
+OWN_FLAGS = re.compile(r"^winograd_(baseline|avx2|avx512|avx512_bf16)\.")
 WIDE = re.compile(r"%zmm\d|%[xy]mm(?:1[6-9]|2\d|3[01])\b|%k[0-7]\b")
 MEMBER = re.compile(r"^(\S+):\s+file format (\S+)")
 
@@ -38,9 +39,9 @@ def main() -> int:
             elif member not in wide and WIDE.search(line):
                 wide[member] = line.strip()
     errors = [f"{member}: {line}" for member, line in sorted(wide.items())
-              if not member.startswith("winograd_avx512.")]
-    if not any(member.startswith("winograd_avx512.") for member in wide):
-        errors.append("winograd_avx512: expected AVX-512 instructions, found none")
+              if not member.startswith(WIDE_MEMBERS)]
+    errors += [f"{name} expected AVX-512 instructions, found none" for name in WIDE_MEMBERS
+               if not any(member.startswith(name) for member in wide)]
 
     symbols = subprocess.run(["nm", "-A", library], capture_output=True, text=True, check=True)
     for line in symbols.stdout.splitlines():

@@ -114,11 +114,11 @@ bool is_to_be_widened(const Tensor& x) { return x.dtype() == DType::bf16 && !has
 WinogradPasses winograd_passes(DType dtype, const Dims& outputs, const Dims& weight,
                                const Conv2dOptions& o) {
   const ConvAlgorithm algorithm = conv_algorithm();
-  if (algorithm == ConvAlgorithm::direct || dtype != DType::f32 || !winograd_fits(weight, o)) {
+  if (algorithm == ConvAlgorithm::direct || !has_winograd(dtype) || !winograd_fits(weight, o)) {
     return {};
   }
   if (algorithm == ConvAlgorithm::winograd) return {.data = true, .weight = true};
-  return winograd_pays(outputs, weight);
+  return winograd_pays(dtype, outputs, weight);
 }
 
 }  // namespace

@@ -6,12 +6,13 @@
 namespace invar::cpu {
 
 enum class Isa {
-  baseline,  ///< what the whole library is compiled for
-  avx2,      ///< with fused multiply-add
-  avx512,    ///< AVX-512F
+  baseline,     ///< what the whole library is compiled for
+  avx2,         ///< with fused multiply-add
+  avx512,       ///< AVX-512 F, VL, DQ and BW
+  avx512_bf16,  ///< with products of bf16
 };
 
-/// The widest that this processor has, and that INVAR_MAX_CPU_ISA (baseline, avx2 or avx512), read
+/// The widest that this processor has, and that INVAR_MAX_CPU_ISA (one of the names above), read
 /// once, allows.
 Isa isa();
 

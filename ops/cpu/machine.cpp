@@ -46,12 +46,21 @@ std::string instruction_set() {
   }
 }
 
+/// True iff oneDNN uses this instruction set: its number has the bits of those that it includes.
+bool includes(dnnl::cpu_isa isa) {
+  const auto bits = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bits) == bits;
+}
+
 }  // namespace
 
 bool has_native_bf16() {
-  // An instruction set's number has the bits of those that it includes.
-  constexpr auto kBf16 = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
-  static const bool has = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kBf16) == kBf16;
+  static const bool has = includes(dnnl::cpu_isa::avx512_core_bf16);
+  return has;
+}
+
+bool has_amx() {
+  static const bool has = includes(dnnl::cpu_isa::avx512_core_amx);
   return has;
 }
 

@@ -1,14 +1,19 @@
+#include <array>
+#include <cstddef>
 #include <invar/ops/cpu/isa.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/cpu/winograd.hpp>
 #include <invar/ops/cpu/winograd_kernels.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/machine.hpp>
 
 namespace invar::cpu {
 namespace {
 
-const WinogradKernels& kernels() {
+const WinogradKernels& kernels(DType dtype) {
+  if (dtype == DType::bf16) return winograd_avx512_bf16();
   switch (isa()) {
+    case Isa::avx512_bf16:
     case Isa::avx512:
       return winograd_avx512();
     case Isa::avx2:
@@ -47,36 +52,46 @@ struct Tiles {
         count(outputs[0] * down * across) {}
 };
 
+std::byte* bytes_at(const Tensor& x, std::int64_t element) {
+  return static_cast<std::byte*>(x.raw_data()) +
+         element * static_cast<std::int64_t>(size_of(x.dtype()));
+}
+
 /// Where the pixels of one tile of an image [N, H, W, C] are. Those outside of it are `outside`.
-template <int kSize, class T>
+template <int kSize>
 struct TilePixels {
-  T* pixels[kSize * kSize];
+  void* pixels[kSize * kSize];
+
+  TilePixels() = default;
 
   /// The tile's first pixel is (4 i - before.height, 4 j - before.width).
-  TilePixels(T* image, const Dims& shape, const Tiles& tiles, std::int64_t tile, Size2 before,
-             T* outside) {
+  TilePixels(const Tensor& image, const Tiles& tiles, std::int64_t tile, Size2 before,
+             void* outside) {
+    const Dims& shape = image.shape();
     const std::int64_t n = tile / (tiles.down * tiles.across);
     const std::int64_t top = tile / tiles.across % tiles.down * 4 - before.height;
     const std::int64_t left = tile % tiles.across * 4 - before.width;
-    const std::int64_t column = shape[3], row = shape[2] * column;
+    const auto column = shape[3] * static_cast<std::int64_t>(size_of(image.dtype()));
+    const std::int64_t row = shape[2] * column;
     const std::int64_t first = (n * shape[1] + top) * row + left * column;
+    auto* const bytes = static_cast<std::byte*>(image.raw_data());
     const bool whole = top >= 0 && top + kSize <= shape[1] && left >= 0 && left + kSize <= shape[2];
     for (int i = 0; i < kSize; ++i) {
       const bool row_inside = top + i >= 0 && top + i < shape[1];
       for (int j = 0; j < kSize; ++j) {
         const bool inside = whole || (row_inside && left + j >= 0 && left + j < shape[2]);
-        pixels[i * kSize + j] = inside ? image + (first + i * row + j * column) : outside;
+        pixels[i * kSize + j] = inside ? bytes + (first + i * row + j * column) : outside;
       }
     }
   }
 
   /// Has what the tile before does not share brought into the cache. The processor cannot guess it:
   /// a tile's rows lie far apart.
-  void prefetch(std::int64_t channels) const {
+  void prefetch(std::int64_t bytes) const {
     for (int i = 0; i < kSize; ++i) {
       for (int j = kSize - 4; j < kSize; ++j) {
-        for (std::int64_t c = 0; c < channels; c += kLine) {
-          __builtin_prefetch(pixels[i * kSize + j] + c);
+        for (std::int64_t at = 0; at < bytes; at += kLine * 4) {
+          __builtin_prefetch(static_cast<std::byte*>(pixels[i * kSize + j]) + at);
         }
       }
     }
@@ -84,26 +99,37 @@ struct TilePixels {
 };
 
 constexpr std::int64_t kGrainTiles = 8;
+constexpr int kMostTiles = 2;  // that a transform takes at once
 
-/// The planes of tiles begin to end of x, whose tiles are kSize wide: `transform` is the kernels'
-/// transform_image (6) or transform_gradient (4).
+/// The planes of tiles begin to end of x, whose tiles are kSize wide. `transform` is one of the
+/// kernels' for images (6) or gradients (4), and takes `at_once` tiles for every row of the planes;
+/// where the tiles are odd, it takes zeros in the place of the last.
 template <int kSize>
-void transform_tiles(decltype(WinogradKernels::transform_image) transform, const Tensor& x,
-                     const Tiles& tiles, std::int64_t begin, std::int64_t end, Size2 before,
-                     const Tensor& zeros, float* planes, const Planes& v) {
-  using Tile = TilePixels<kSize, const float>;
+void transform_tiles(decltype(WinogradKernels::transform_image) transform, int at_once,
+                     const Tensor& x, const Tiles& tiles, std::int64_t begin, std::int64_t end,
+                     Size2 before, const Tensor& zeros, float* planes, const Planes& v) {
+  using Group = std::array<TilePixels<kSize>, kMostTiles>;
   const std::int64_t channels = x.shape()[3];
-  const auto tile_at = [&](std::int64_t t) {
-    return Tile(x.data<const float>(), x.shape(), tiles, begin + t, before,
-                zeros.data<const float>());
+  const std::int64_t bytes = channels * static_cast<std::int64_t>(size_of(x.dtype()));
+  const std::int64_t groups = (end - begin + at_once - 1) / at_once;
+  const auto read = [&](Group& group, std::int64_t index) {
+    for (int i = 0; i < at_once; ++i) {
+      const std::int64_t tile = begin + index * at_once + i;
+      if (tile < end) {
+        group[i] = TilePixels<kSize>(x, tiles, tile, before, zeros.raw_data());
+        group[i].prefetch(bytes);
+      } else {
+        std::fill(std::begin(group[i].pixels), std::end(group[i].pixels), zeros.raw_data());
+      }
+    }
   };
-  parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
-    Tile tile = tile_at(first);
-    for (std::int64_t t = first; t < last; ++t) {
-      const Tile next = tile_at(std::min(t + 1, last - 1));
-      next.prefetch(channels);
-      transform(tile.pixels, channels, planes + t * v.row, v.plane);
-      tile = next;
+  parallel_for(groups, kGrainTiles / at_once, [&](std::int64_t first, std::int64_t last) {
+    Group group, next;
+    read(group, first);
+    for (std::int64_t i = first; i < last; ++i) {
+      if (i + 1 < last) read(next, i + 1);
+      transform(group[0].pixels, channels, planes + i * v.row, v.plane);
+      group = next;
     }
   });
 }
@@ -120,12 +146,14 @@ struct WeightPanels {
         values(empty({kPlanes * plane})) {}
 };
 
-/// y = x convolved with w, where w(depth k, column n, tap t) = weight[k * k_stride + n * n_stride +
-/// t * tap_stride]. The first input of output (0, 0) is (-before.height, -before.width).
-void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::int64_t n_stride,
-              std::int64_t tap_stride, const Tensor& bias, Size2 before, const Tensor& y) {
-  const WinogradKernels& kernel = kernels();
-  const std::int64_t depth = x.shape()[3], columns = y.shape()[3], width = kernel.width;
+/// y = x convolved with w, where w(depth k, column n, tap t) = weight[origin + k * k_stride + n *
+/// n_stride + t * tap_stride]. The first input of output (0, 0) is (-before.height, -before.width).
+void convolve(const Tensor& x, const Tensor& weight, std::int64_t origin, std::int64_t k_stride,
+              std::int64_t n_stride, std::int64_t tap_stride, const Tensor& bias, Size2 before,
+              const Tensor& y) {
+  const WinogradKernels& kernel = kernels(x.dtype());
+  const std::int64_t channels = x.shape()[3], columns = y.shape()[3], width = kernel.width;
+  const std::int64_t depth = (channels + kernel.pair - 1) / kernel.pair;  // in units
 
   const WeightPanels u(depth, columns, kernel.width);
   parallel_for(u.panels, 1, [&](std::int64_t panel, std::int64_t) {
@@ -133,7 +161,8 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
       for (int half = 0; half < 2; ++half) {
         const std::int64_t n = std::min((2 * panel + half) * width, columns);
         kernel.transform_weight(
-            weight + k * k_stride + n * n_stride, columns - n, n_stride, tap_stride,
+            bytes_at(weight, origin + k * kernel.pair * k_stride + n * n_stride),
+            channels - k * kernel.pair, k_stride, columns - n, n_stride, tap_stride,
             u.values.data<float>() + panel * u.panel + (2 * k + half) * width, u.plane);
       }
     }
@@ -150,13 +179,13 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
   const Planes v(block, depth, kernel.width), m(block, columns, kernel.width);
   const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + m.size()});
-  const Tensor zeros_row = zeros({depth});
+  const Tensor zeros_row = zeros({channels});
   const Tensor unused = empty({omp_get_max_threads(), columns});  // pixels outside of the image
   parallel_for(tiles.count, block, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
-    transform_tiles<6>(kernel.transform_image, x, tiles, begin, end, before, zeros_row, vs, v);
+    transform_tiles<6>(kernel.transform_image, 1, x, tiles, begin, end, before, zeros_row, vs, v);
     parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
       kernel.multiply(end - begin, round_up(columns, width), depth, vs + p * v.plane, v.row, 1,
                       u.values.data<const float>() + p * u.plane, u.panel, 2 * width,
@@ -165,7 +194,7 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
     parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
       float* const outside = unused.data<float>() + omp_get_thread_num() * columns;
       for (std::int64_t t = first; t < last; ++t) {
-        const TilePixels<4, float> tile(y.data<float>(), y.shape(), tiles, begin + t, 0, outside);
+        const TilePixels<4> tile(y, tiles, begin + t, 0, outside);
         kernel.transform_output(ms + t * m.row, m.plane, columns,
                                 bias.defined() ? bias.data<const float>() : nullptr, tile.pixels);
       }
@@ -175,17 +204,22 @@ void convolve(const Tensor& x, const float* weight, std::int64_t k_stride, std::
 
 }  // namespace
 
-WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight) {
+bool has_winograd(DType dtype) {
+  if (dtype == DType::bf16) return isa() == Isa::avx512_bf16 && has_native_bf16();
+  return dtype == DType::f32;
+}
+
+WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight) {
   const Tiles tiles(outputs);
   const double used = static_cast<double>(outputs[0] * outputs[1] * outputs[2]) /
                       static_cast<double>(16 * tiles.count);
   const std::int64_t channels = std::min(weight[0], weight[3]);
-  if (used < 0.5) return {};
+  if (used < 0.5 || (dtype == DType::bf16 && has_amx())) return {};
   switch (isa()) {
+    case Isa::avx512_bf16:
     case Isa::avx512:
-      return {channels >= 64, channels >= 64};
     case Isa::avx2:
-      return {channels >= 16, channels >= 16};
+      return {channels >= (dtype == DType::bf16 ? 32 : 16), channels >= 16};
     case Isa::baseline:
       break;  // oneDNN generates wider instructions
   }
@@ -201,15 +235,14 @@ bool winograd_fits(const Dims& weight, const Conv2dOptions& o) {
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Conv2dOptions& o, const Tensor& out) {
   const std::int64_t inputs = weight.shape()[3];
-  convolve(x, weight.data<const float>(), 1, 9 * inputs, inputs, bias, o.padding, out);
+  convolve(x, weight, 0, 1, 9 * inputs, inputs, bias, o.padding, out);
 }
 
 void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight,
                                     const Conv2dOptions& o, const Tensor& out) {
   const std::int64_t inputs = weight.shape()[3];
   const Size2 before(2 - o.padding.height, 2 - o.padding.width);
-  convolve(gradient, weight.data<const float>() + 8 * inputs, 9 * inputs, 1, -inputs, {}, before,
-           out);
+  convolve(gradient, weight, 8 * inputs, 9 * inputs, 1, -inputs, {}, before, out);
 }
 
 // The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
@@ -217,7 +250,7 @@ void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight
 // memory or cost a good part of the products (many channels, few tiles).
 void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
                                      const Conv2dOptions& o, const Tensor& out) {
-  const WinogradKernels& kernel = kernels();
+  const WinogradKernels& kernel = kernels(x.dtype());
   const std::int64_t outputs = out.shape()[0], inputs = out.shape()[3], width = kernel.width;
   const Tiles tiles(gradient.shape());
   const Planes sum(outputs, inputs, kernel.width);
@@ -230,11 +263,14 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
   const std::int64_t block =
       segments == 1
           ? 128
-          : std::clamp<std::int64_t>(kCacheFloats / (kPlanes * (inputs + outputs)), 48, 128);
+          : round_up(std::clamp<std::int64_t>(
+                         kCacheFloats / (kPlanes * (inputs + outputs) / kernel.pair), 48, 128),
+                     kernel.pair);
   const std::int64_t blocks = (tiles.count + block - 1) / block;
   const std::int64_t segment = (blocks + segments - 1) / segments * block;
 
-  const Planes v(block, inputs, kernel.width), q(block, outputs, kernel.width);
+  const Planes v(block / kernel.pair, inputs, kernel.width),
+      q(block / kernel.pair, outputs, kernel.width);
   const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + q.size()}),
                sums = empty({segments, sum.size()});
@@ -246,14 +282,14 @@ void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
     float* const total = sums.data<float>() + begin / segment * sum.size();
     for (std::int64_t start = begin; start < end; start += block) {
       const std::int64_t n = std::min(block, end - start);
-      transform_tiles<6>(kernel.transform_image, x, tiles, start, start + n, o.padding, zeros_row,
-                         vs, v);
-      transform_tiles<4>(kernel.transform_gradient, gradient, tiles, start, start + n, 0, zeros_row,
-                         qs, q);
+      transform_tiles<6>(kernel.transform_images, kernel.pair, x, tiles, start, start + n,
+                         o.padding, zeros_row, vs, v);
+      transform_tiles<4>(kernel.transform_gradients, kernel.pair, gradient, tiles, start, start + n,
+                         0, zeros_row, qs, q);
       parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
-        kernel.multiply(outputs, round_up(inputs, width), n, qs + p * q.plane, 1, q.row,
-                        vs + p * v.plane, 2 * width, v.row, total + p * sum.plane, sum.row,
-                        start > begin);
+        kernel.multiply(outputs, round_up(inputs, width), (n + kernel.pair - 1) / kernel.pair,
+                        qs + p * q.plane, 1, q.row, vs + p * v.plane, 2 * width, v.row,
+                        total + p * sum.plane, sum.row, start > begin);
       });
     }
   });

@@ -1,7 +1,7 @@
 #pragma once
 // 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of the
-// direct algorithm, in f32. Errors are about ten times direct's (relative root mean square 1e-6),
-// and a non-finite value spreads over its tile of 4x4 outputs.
+// direct algorithm. In f32 errors are about ten times direct's (relative root mean square 1e-6); in
+// bf16 see Note [Winograd in bf16]. A non-finite value spreads over its tile of 4x4 outputs.
 //
 // All three passes cut the image into tiles, transform blocks of tiles (winograd_kernels.hpp has
 // the mathematics), multiply 36 small matrices, and transform back:
@@ -19,19 +19,24 @@ namespace invar::cpu {
 /// True iff the three functions below can do this convolution.
 bool winograd_fits(const Dims& weight, const Conv2dOptions& o);
 
+/// True iff they can multiply numbers of this dtype here: f32 anywhere, bf16 where the processor
+/// has products of bf16.
+bool has_winograd(DType dtype);
+
 /// In which passes Winograd's algorithm is faster than the direct one.
 struct WinogradPasses {
   bool data = false;    ///< forward and the gradient of the input
   bool weight = false;  ///< the gradient of the weight
 };
 
-/// A function of the shapes and the instruction set alone, so that a run can be repeated. From
-/// bench_conv on AVX2 (Zen 3): forward and input 1.3 to 2.4 times as fast, weight 1.3 to 2.8 times,
-/// from 16 channels on. Maps that fill less than half of their tiles are left to the direct
-/// algorithm. AVX-512: from forward passes measured elsewhere.
-WinogradPasses winograd_pays(const Dims& outputs, const Dims& weight);
+/// A function of dtype, shapes and instruction set alone, so that a run can be repeated. From
+/// bench_conv. f32: on AVX2 (Zen 3) 1.3 to 2.4 times as fast forward and for the input, 1.3 to 2.8
+/// times for the weight, from 16 channels on; on AVX-512 (Zen 4) 1.2 to 2.8 and 1.1 to 2.8. bf16
+/// (Zen 4): 1.2 to 2.4 from 32 channels on, and 1.1 to 3.0 from 16 on; not with AMX. Maps that fill
+/// less than half of their tiles are left to the direct algorithm.
+WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight);
 
-// As the slots of the same names; f32, winograd_fits, nothing empty.
+// As the slots of the same names; has_winograd, winograd_fits, nothing empty.
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Conv2dOptions& o, const Tensor& out);
 void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight,

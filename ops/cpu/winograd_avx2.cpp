@@ -8,5 +8,5 @@ constexpr int kWidth = 8;
 #include <invar/ops/cpu/winograd_kernels.inc>
 
 namespace invar::cpu {
-const WinogradKernels& winograd_avx2() { return kKernels; }
+const WinogradKernels& winograd_avx2() { return kKernels<F32>; }
 }  // namespace invar::cpu

@@ -8,5 +8,5 @@ constexpr int kWidth = 16;
 #include <invar/ops/cpu/winograd_kernels.inc>
 
 namespace invar::cpu {
-const WinogradKernels& winograd_avx512() { return kKernels; }
+const WinogradKernels& winograd_avx512() { return kKernels<F32>; }
 }  // namespace invar::cpu

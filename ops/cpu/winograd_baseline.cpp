@@ -8,5 +8,5 @@ constexpr int kWidth = 4;
 #include <invar/ops/cpu/winograd_kernels.inc>
 
 namespace invar::cpu {
-const WinogradKernels& winograd_baseline() { return kKernels; }
+const WinogradKernels& winograd_baseline() { return kKernels<F32>; }
 }  // namespace invar::cpu

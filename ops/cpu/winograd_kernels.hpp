@@ -27,33 +27,48 @@
 //
 // Memory: "plane" p = 0..35 is one of the 6x6 positions; a transformed tile has a row of channels
 // in each plane, padded to kWidth.
+//
+// Note [Winograd in bf16]
+// Images and weights are bf16, their transforms are computed in f32 and rounded to bf16, products
+// are added in f32. The rounding of the transforms costs 0.9 to 1.3 % (root mean square, relative;
+// more in a tile that is mostly padding), where the direct algorithm costs the 0.2 % of rounding
+// its result. The processor multiplies two pairs of bf16 at once, so matrices are made of units: a
+// unit is 4 bytes, one f32 or two bf16 that are neighbours along the sum. A row of channels is a
+// row of units as it is (its sum goes over the channels); where the sum goes over tiles, a unit is
+// made of two tiles.
 #include <cstdint>
 
 namespace invar::cpu {
 
 struct WinogradKernels {
   int width;  ///< floats of a vector
+  int pair;   ///< numbers of a unit: 1 (f32) or 2 (bf16)
 
-  /// B' d B. Reads `channels` floats at each of pixels[row * 6 + column]; writes them, padded with
-  /// zeros to the width, to v + p * plane for each p.
-  void (*transform_image)(const float* const* pixels, std::int64_t channels, float* v,
+  /// B' d B. Reads `channels` values at each of pixels[row * 6 + column]; writes them, padded with
+  /// zeros to the width, as units to v + p * plane for each p.
+  void (*transform_image)(const void* const* pixels, std::int64_t channels, float* v,
                           std::int64_t plane);
-  /// A y A' of pixels[row * 4 + column], likewise.
-  void (*transform_gradient)(const float* const* pixels, std::int64_t channels, float* v,
-                             std::int64_t plane);
+  /// The same of `pair` tiles, pixels[tile * 36 + ...]: a unit is made of a channel of each.
+  void (*transform_images)(const void* const* pixels, std::int64_t channels, float* v,
+                           std::int64_t plane);
+  /// A y A' of `pair` tiles, pixels[tile * 16 + row * 4 + column], likewise.
+  void (*transform_gradients)(const void* const* pixels, std::int64_t channels, float* v,
+                              std::int64_t plane);
   /// A' m A + bias (which may be null), to pixels[row * 4 + column].
   void (*transform_output)(const float* m, std::int64_t plane, std::int64_t channels,
-                           const float* bias, float* const* pixels);
-  /// G g G' for kWidth weights w[lane * lane_stride + tap * tap_stride], of which `lanes` exist.
-  void (*transform_weight)(const float* w, std::int64_t lanes, std::int64_t lane_stride,
-                           std::int64_t tap_stride, float* u, std::int64_t plane);
+                           const float* bias, void* const* pixels);
+  /// G g G' for kWidth units of weights w[lane * lane_stride + k * k_stride + tap * tap_stride], k
+  /// < pair, of which `lanes` and `depth` exist.
+  void (*transform_weight)(const void* w, std::int64_t depth, std::int64_t k_stride,
+                           std::int64_t lanes, std::int64_t lane_stride, std::int64_t tap_stride,
+                           float* u, std::int64_t plane);
   /// G' u G for `lanes` neighbours, to w[lane + tap * tap_stride].
   void (*transform_weight_gradient)(const float* u, std::int64_t plane, std::int64_t lanes,
                                     float* w, std::int64_t tap_stride);
 
   /// c[i * c_row + j] (+)= sum over k < depth of a[i * a_row + k * a_step] b(k, j) for i < rows and
-  /// j < columns, a multiple of the width. b goes in panels of 2 * width columns: b(k, j) =
-  /// b[j / (2 width) * b_panel + k * b_step + j % (2 width)].
+  /// j < columns, a multiple of the width; a and b are units, c is f32. b goes in panels of 2 *
+  /// width columns: b(k, j) = b[j / (2 width) * b_panel + k * b_step + j % (2 width)].
   void (*multiply)(std::int64_t rows, std::int64_t columns, std::int64_t depth, const float* a,
                    std::int64_t a_row, std::int64_t a_step, const float* b, std::int64_t b_panel,
                    std::int64_t b_step, float* c, std::int64_t c_row, bool accumulate);
@@ -62,5 +77,6 @@ struct WinogradKernels {
 const WinogradKernels& winograd_baseline();
 const WinogradKernels& winograd_avx2();
 const WinogradKernels& winograd_avx512();
+const WinogradKernels& winograd_avx512_bf16();  ///< of bf16; all others of f32
 
 }  // namespace invar::cpu

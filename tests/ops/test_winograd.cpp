@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <cstring>
 #include <invar/core/autograd/engine.hpp>
@@ -42,13 +43,13 @@ Tensors passes(const Tensor& x, const Tensor& w, const Tensor& bias, const Tenso
           conv2d_backward_weight(g, x, w.shape(), o)};
 }
 
-Tensors random_problem(const Shape& s) {
+Tensors random_problem(const Shape& s, DType dtype) {
   manual_seed(1);
   const Tensor x = relu(randn({s.images, s.height, s.width, s.inputs}));
   const Tensor w = randn({s.outputs, 3, 3, s.inputs}), bias = randn({s.outputs});
   const Tensor g = randn({s.images, s.height + 2 * s.padding.height - 2,
                           s.width + 2 * s.padding.width - 2, s.outputs});
-  return {x, w, bias, g};
+  return {to(x, dtype), to(w, dtype), bias, to(g, dtype)};
 }
 
 const Shape kShapes[] = {
@@ -61,17 +62,21 @@ const Shape kShapes[] = {
 
 }  // namespace
 
+// bf16: Note [Winograd in bf16] (winograd_kernels.hpp) where the processor multiplies bf16, f32
+// whose result is rounded elsewhere.
 TEST_CASE("Winograd convolution agrees with the f64 reference", "[unit][conv2d]") {
   const AlgorithmScope scope(ConvAlgorithm::winograd);
+  const auto [dtype, tolerance] =
+      GENERATE(std::pair(DType::f32, 5e-6), std::pair(DType::bf16, 4e-2));
   for (const Shape& s : kShapes) {
-    const Tensors p = random_problem(s);
+    const Tensors p = random_problem(s, dtype);
     const Tensors ours = passes(p[0], p[1], p[2], p[3], s.padding);
     const auto f64 = [](const Tensor& t) { return to(t, DType::f64); };
     const Tensors exact = passes(f64(p[0]), f64(p[1]), f64(p[2]), f64(p[3]), s.padding);
-    CAPTURE(s.images, s.height, s.width, s.inputs, s.outputs);
+    CAPTURE(dtype, s.images, s.height, s.width, s.inputs, s.outputs);
     for (std::size_t pass = 0; pass < 3; ++pass) {
       CAPTURE(pass);
-      CHECK(relative_error(ours[pass], exact[pass]) < 5e-6);
+      CHECK(relative_error(ours[pass], exact[pass]) < tolerance);
     }
   }
 }
@@ -79,17 +84,19 @@ TEST_CASE("Winograd convolution agrees with the f64 reference", "[unit][conv2d]"
 TEST_CASE("Winograd convolution gives the same bits for any number of threads", "[unit][conv2d]") {
   const AlgorithmScope scope(ConvAlgorithm::winograd);
   const int threads = omp_get_max_threads();
+  const DType dtype = GENERATE(DType::f32, DType::bf16);
   for (const Shape& s : kShapes) {
-    const Tensors p = random_problem(s);
+    const Tensors p = random_problem(s, dtype);
     omp_set_num_threads(1);
     const Tensors one = passes(p[0], p[1], p[2], p[3], s.padding);
     for (const int n : {2, 3}) {
       omp_set_num_threads(n);
       const Tensors many = passes(p[0], p[1], p[2], p[3], s.padding);
       for (std::size_t pass = 0; pass < 3; ++pass) {
-        CAPTURE(s.images, s.inputs, s.outputs, n, pass);
-        CHECK(std::memcmp(one[pass].raw_data(), many[pass].raw_data(),
-                          static_cast<std::size_t>(one[pass].numel()) * sizeof(float)) == 0);
+        CAPTURE(dtype, s.images, s.inputs, s.outputs, n, pass);
+        CHECK(std::memcmp(
+                  one[pass].raw_data(), many[pass].raw_data(),
+                  static_cast<std::size_t>(one[pass].numel()) * size_of(one[pass].dtype())) == 0);
       }
     }
     omp_set_num_threads(threads);
