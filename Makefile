@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 export INVAR_STARTED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-full bench bench-torch format lint debug clean
+.PHONY: help quickstart programs test test-full bench bench-torch format lint debug clean
 
 help: ## show this list
 	@echo "Invar: tensors, autograd and self-supervised learning in C++"
@@ -14,8 +14,13 @@ help: ## show this list
 quickstart: ## install what is lacking, build, train a small encoder, show the result
 	@scripts/bootstrap run
 	@cmake --preset release
-	@cmake --build --preset release --target programs -j $(JOBS)
+	@cmake --build --preset release --target pretrain evaluate embed -j $(JOBS)
 	@scripts/quickstart
+
+programs: ## install what is lacking, build every program into build/release/bin
+	@scripts/bootstrap run
+	@cmake --preset release
+	@cmake --build --preset release --target programs -j $(JOBS)
 
 test: ## install what is lacking, build, run every test (at most 20 minutes)
 	@scripts/bootstrap test

@@ -25,6 +25,7 @@
 #include <invar/nn/state_dict.hpp>
 #include <invar/ops/autocast.hpp>
 #include <invar/ops/conv.hpp>
+#include <invar/ops/conv_choices.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>

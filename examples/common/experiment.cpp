@@ -8,6 +8,8 @@
 #include <invar/nn/optim/sgd.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 
+#include "tuning.hpp"
+
 namespace invar::app {
 namespace {
 
@@ -52,6 +54,7 @@ TrainingOptions read_training(const Json& json) {
   o.conv_algorithm = algorithm == "auto"     ? ConvAlgorithm::automatic
                      : algorithm == "direct" ? ConvAlgorithm::direct
                                              : ConvAlgorithm::winograd;
+  o.conv_choices = read_conv_choices(reader.get("conv_choices", Json::array()));
   const auto precision = reader.get<std::string>("precision", "f32");
   check_name("training", precision, {"f32", "bf16"});
   o.precision = precision == "bf16" ? DType::bf16 : DType::f32;

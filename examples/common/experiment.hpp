@@ -22,6 +22,7 @@
 #include <invar/nn/optim/schedule.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/ops/conv.hpp>
+#include <invar/ops/conv_choices.hpp>
 #include <invar/ssl/evaluation.hpp>
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/objective.hpp>
@@ -40,6 +41,9 @@ struct TrainingOptions {
   double ema_decay = 0;
   /// "auto", "direct" or "winograd" in the configuration.
   ConvAlgorithm conv_algorithm = ConvAlgorithm::automatic;
+  /// What the program `tune` has found (common/tuning.hpp): a list, or the name of its file, which
+  /// pretrain puts the list in the place of.
+  ConvChoices conv_choices;
   /// "f32" or "bf16" in the configuration: what the networks run under (ops/autocast.hpp).
   DType precision = DType::f32;
   double clip_grad_norm = 0;    ///< 0: no clipping

@@ -11,6 +11,7 @@
 #include "encoder_file.hpp"
 #include "scoring.hpp"
 #include "training.hpp"
+#include "tuning.hpp"
 
 namespace invar::app {
 namespace {
@@ -58,6 +59,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
+  set_conv_choices(experiment.training.conv_choices);
   if (experiment.training.precision == DType::bf16 && !has_native_bf16()) {
     fmt::print(stderr,
                "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than "
@@ -118,6 +120,7 @@ int pretrain_main(int argc, char** argv) {
     Json config = read_json(config_path);
     for (const std::string& assignment : overrides) apply_override(config, assignment);
     if (seed) config["seed"] = *seed;
+    inline_conv_choices(config);
     // A configuration that is wrong must not leave a directory behind.
     const Experiment checked(config);
     return pretrain(RunDirectory::create(out, config), false, profile);

@@ -3,7 +3,7 @@
 // out. Winograd's algorithm takes over where it is faster (winograd.hpp); on AVX2 machines an own
 // kernel makes most other weight gradients. bf16 is oneDNN's, too, where the processor has it;
 // elsewhere all of the above, on widened copies.
-#include <invar/ops/conv.hpp>
+#include <invar/ops/conv_choices.hpp>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
@@ -110,15 +110,16 @@ bool is_avx2_machine() {
 /// True iff these operands are to be widened: the processor cannot multiply them.
 bool is_to_be_widened(const Tensor& x) { return x.dtype() == DType::bf16 && !has_native_bf16(); }
 
-/// The passes in which the convolution is to be Winograd's.
-WinogradPasses winograd_passes(DType dtype, const Dims& outputs, const Dims& weight,
-                               const Conv2dOptions& o) {
-  const ConvAlgorithm algorithm = conv_algorithm();
-  if (algorithm == ConvAlgorithm::direct || !has_winograd(dtype) || !winograd_fits(weight, o)) {
-    return {};
-  }
-  if (algorithm == ConvAlgorithm::winograd) return {.data = true, .weight = true};
-  return winograd_pays(dtype, outputs, weight);
+/// True iff Winograd's algorithm is to compute this pass; `run` computes it.
+template <class F>
+bool is_winograd(const ConvProblem& problem, const Dims& outputs, const Conv2dOptions& o,
+                 const F& run) {
+  if (!has_winograd(problem.dtype) || !winograd_fits(problem.weight, o)) return false;
+  time_if_tuning(problem, run);
+  const ConvAlgorithm algorithm = conv_algorithm(problem);
+  if (algorithm != ConvAlgorithm::automatic) return algorithm == ConvAlgorithm::winograd;
+  const WinogradPasses pays = winograd_pays(problem.dtype, outputs, problem.weight);
+  return problem.pass == ConvPass::backward_weight ? pays.weight : pays.data;
 }
 
 }  // namespace
@@ -139,7 +140,8 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
     return round_into(out,
                       [&](const Tensor& y) { conv2d(widened(x), widened(weight), bias, o, y); });
   }
-  if (winograd_passes(x.dtype(), out.shape(), weight.shape(), o).data) {
+  if (is_winograd({ConvPass::forward, x.dtype(), x.shape(), weight.shape(), o.padding}, out.shape(),
+                  o, [&] { conv2d(x, weight, bias, o, out); })) {
     return winograd_conv2d(x, weight, bias, o, out);
   }
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
@@ -171,7 +173,8 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
       conv2d_backward_input(widened(gradient), widened(weight), o, y);
     });
   }
-  if (winograd_passes(gradient.dtype(), gradient.shape(), weight.shape(), o).data) {
+  if (is_winograd({ConvPass::backward_input, out.dtype(), out.shape(), weight.shape(), o.padding},
+                  gradient.shape(), o, [&] { conv2d_backward_input(gradient, weight, o, out); })) {
     return winograd_conv2d_backward_input(gradient, weight, o, out);
   }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
@@ -200,7 +203,8 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
   if (is_to_be_widened(x)) {
     return conv2d_backward_weight(widened(gradient), widened(x), o, out);
   }
-  if (winograd_passes(x.dtype(), gradient.shape(), out.shape(), o).weight) {
+  if (is_winograd({ConvPass::backward_weight, x.dtype(), x.shape(), out.shape(), o.padding},
+                  gradient.shape(), o, [&] { conv2d_backward_weight(gradient, x, o, out); })) {
     return winograd_conv2d_backward_weight(gradient, x, o, out);
   }
   if (x.dtype() == DType::f32 && is_avx2_machine() &&

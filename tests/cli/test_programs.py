@@ -137,6 +137,16 @@ class Programs(unittest.TestCase):
         for key in ("trained_knn", "trained_linear", "steps"):
             self.assertEqual(ours[key], theirs[key])
 
+    def assert_resumes(self, whole: pathlib.Path) -> None:
+        """From the checkpoint before the last one, with all that came after it gone, to the same end."""
+        resumed = whole.with_name(whole.name + "-resumed")
+        shutil.copytree(whole, resumed)
+        for name in ("checkpoints/step-000000018.safetensors", "result.json", "encoder.safetensors"):
+            (resumed / name).unlink()
+        done = self.run_program("pretrain", "--out", resumed, "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_same_run(resumed, whole)
+
     # --- training -------------------------------------------------------------------------------
 
     def test_a_run_leaves_what_it_promises(self) -> None:
@@ -225,7 +235,7 @@ class Programs(unittest.TestCase):
         self.assert_same_run(run)
 
     def test_bf16_trains_and_resumes_bit_for_bit(self) -> None:
-        whole, resumed = self.folder / "bf16", self.folder / "bf16-resumed"
+        whole = self.folder / "bf16"
         done = self.run_program("pretrain", self.config_path, "--out", whole,
                                 "--set", "training.precision=bf16")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -236,13 +246,38 @@ class Programs(unittest.TestCase):
                         for run in (whole, self.reference))
         self.assertNotEqual(ours, theirs)
         self.assertAlmostEqual(ours, theirs, delta=0.02 * theirs)
-        # The checkpoint before the last one, and all that came after it gone.
-        shutil.copytree(whole, resumed)
-        for name in ("checkpoints/step-000000018.safetensors", "result.json", "encoder.safetensors"):
-            (resumed / name).unlink()
-        done = self.run_program("pretrain", "--out", resumed, "--resume")
+        self.assert_resumes(whole)
+
+    def test_tuned_convolutions_resume_bit_for_bit(self) -> None:
+        choices = self.folder / "tuned.json"
+        done = self.run_program("tune", self.config_path, "--out", choices)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assert_same_run(resumed, whole)
+        tuned = json.loads(choices.read_text())
+        self.assertEqual({entry["pass"] for entry in tuned},
+                         {"forward", "backward_input", "backward_weight"})
+        self.assertIn([4, 3, 3, 4], [entry["weight"] for entry in tuned])
+        self.assertEqual(done.stdout.count("direct\n") + done.stdout.count("winograd\n"), len(tuned))
+
+        # On such small networks the algorithm is always direct, unless somebody chooses.
+        for entry in tuned:
+            entry["algorithm"] = "winograd"
+        choices.write_text(json.dumps(tuned))
+        run = self.folder / "tuned"
+        done = self.run_program("pretrain", self.config_path, "--out", run, "--set",
+                                f"training.conv_choices={choices}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads((run / "config.json").read_text())["training"]["conv_choices"], tuned)
+        self.assertNotEqual(metrics(run), metrics(self.reference))
+        choices.unlink()
+        self.assert_resumes(run)
+
+        del tuned[0]["weight"]
+        choices.write_text(json.dumps(tuned))
+        for text, message in ((json.dumps(tuned), "weight"), ("[{", "tuned.json"), ("7", "expected a list")):
+            choices.write_text(text)
+            self.fails(message, "pretrain", self.config_path, "--out", self.folder / "untuned", "--set",
+                       f"training.conv_choices={choices}")
+        self.assertFalse((self.folder / "untuned").exists())
 
     def test_overrides_and_seed(self) -> None:
         run = self.folder / "overridden"

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/random.hpp>
-#include <invar/ops/conv.hpp>
+#include <invar/ops/conv_choices.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -101,4 +101,80 @@ TEST_CASE("Winograd convolution gives the same bits for any number of threads", 
     }
     omp_set_num_threads(threads);
   }
+}
+
+TEST_CASE("Choices decide which algorithm computes each pass", "[unit][conv2d]") {
+  struct Restore {
+    ConvChoices before = conv_choices();
+    ~Restore() { set_conv_choices(before); }
+  } restore;
+  const auto same = [](const Tensor& a, const Tensor& b) {
+    return std::memcmp(a.raw_data(), b.raw_data(),
+                       static_cast<std::size_t>(a.numel()) * sizeof(float)) == 0;
+  };
+  const Shape shape{2, 8, 8, 16, 16};
+  const Tensors p = random_problem(shape, DType::f32);
+  const auto ours = [&] { return passes(p[0], p[1], p[2], p[3], shape.padding); };
+  const auto made_by = [&](ConvAlgorithm algorithm) {
+    const AlgorithmScope scope(algorithm);
+    return ours();
+  };
+  const Tensors direct = made_by(ConvAlgorithm::direct);
+  const Tensors winograd = made_by(ConvAlgorithm::winograd);
+  for (std::size_t i = 0; i < 3; ++i) REQUIRE(!same(direct[i], winograd[i]));
+  const auto problem = [&](unsigned pass) {
+    return ConvProblem{static_cast<ConvPass>(pass), DType::f32, p[0].shape(), p[1].shape(),
+                       shape.padding};
+  };
+
+  // Every pass by itself: the eight combinations.
+  for (unsigned mask = 0; mask < 8; ++mask) {
+    const auto is_winograd = [&](unsigned i) { return (mask >> i & 1) != 0; };
+    ConvChoices choices;
+    for (unsigned i = 0; i < 3; ++i) {
+      choices.push_back(
+          {problem(i), is_winograd(i) ? ConvAlgorithm::winograd : ConvAlgorithm::direct});
+    }
+    set_conv_choices(choices);
+    CHECK(conv_choices() == choices);
+    const Tensors chosen = ours();
+    for (unsigned i = 0; i < 3; ++i) {
+      CAPTURE(mask, i);
+      CHECK(same(chosen[i], is_winograd(i) ? winograd[i] : direct[i]));
+    }
+    // An algorithm that the user asks for comes first.
+    CHECK(same(made_by(ConvAlgorithm::direct)[0], direct[0]));
+  }
+
+  // Of another padding, dtype or number of images nothing is said.
+  const ConvChoice choice{problem(0), ConvAlgorithm::direct};
+  set_conv_choices({choice});
+  CHECK(conv_algorithm(problem(0)) == ConvAlgorithm::direct);
+  ConvProblem other = problem(0);
+  other.padding = 0;
+  CHECK(conv_algorithm(other) == ConvAlgorithm::automatic);
+  other = problem(0);
+  other.dtype = DType::bf16;
+  CHECK(conv_algorithm(other) == ConvAlgorithm::automatic);
+  other = problem(0);
+  other.input[0] = 3;
+  CHECK(conv_algorithm(other) == ConvAlgorithm::automatic);
+  CHECK_THROWS_AS(set_conv_choices({{problem(0), ConvAlgorithm::automatic}}), Error);
+  CHECK(conv_choices() == ConvChoices{choice});
+
+  // Tuning finds the three passes once, computes the same, and leaves its choices.
+  Tensors tuned;
+  const std::vector<ConvTiming> timings = tune_convolutions([&] { tuned = (ours(), ours()); });
+  REQUIRE(timings.size() == 3);
+  for (unsigned i = 0; i < 3; ++i) {
+    CHECK(timings[i].choice.problem == problem(i));
+    CHECK(timings[i].direct_ms > 0);
+    CHECK(timings[i].winograd_ms > 0);
+    CHECK(conv_choices()[i] == timings[i].choice);
+    CHECK((timings[i].choice.algorithm == ConvAlgorithm::direct) ==
+          (timings[i].direct_ms < timings[i].winograd_ms));
+    CHECK((same(tuned[i], direct[i]) || same(tuned[i], winograd[i])));
+  }
+  const AlgorithmScope scope(ConvAlgorithm::direct);
+  CHECK_THROWS_AS(tune_convolutions([] {}), Error);
 }
