@@ -157,8 +157,10 @@ void CachingAllocator::take_from_system(std::size_t requested) {
     block = raw_.allocate(fresh = bytes);
   }
   check(block != nullptr, "allocate",
-        "out of memory: asked for {}, {} in use: use a smaller batch or model", readable(requested),
-        readable(stats_.in_use));
+        "out of memory: asked for {}, {} in use and {} in pieces too small{}: use a smaller batch "
+        "or model",
+        readable(requested), readable(stats_.in_use), readable(stats_.cached),
+        raw_.available ? fmt::format(", {} free on the GPU", readable(raw_.available())) : "");
   ++stats_.from_system;
   stats_.cached += fresh;
   set_poisoned(block, fresh, true);
@@ -224,6 +226,11 @@ void CachingAllocator::set_limit(std::size_t bytes) {
 void CachingAllocator::empty_cache() {
   std::lock_guard lock(mutex_);
   empty_cache_locked();
+}
+
+void CachingAllocator::try_empty_cache() noexcept {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock) empty_cache_locked();
 }
 
 void CachingAllocator::empty_cache_locked() noexcept {

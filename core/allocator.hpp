@@ -40,6 +40,8 @@ struct MemoryStats {
 struct RawMemory {
   void* (*allocate)(std::size_t bytes);  ///< nullptr when there is none
   void (*release)(void* block, std::size_t bytes);
+  /// What the system says it still has; null where it does not say.
+  std::size_t (*available)() = nullptr;
 };
 
 class CachingAllocator {
@@ -57,6 +59,8 @@ class CachingAllocator {
   void set_limit(std::size_t bytes);
   /// Returns every cached block to the system.
   void empty_cache();
+  /// The same, unless the allocator is at work just now.
+  void try_empty_cache() noexcept;
 
  private:
   static constexpr int kBuckets = 11 * 8;  // of small blocks

@@ -12,22 +12,20 @@ std::uint64_t next_id() {
 }  // namespace
 
 Storage::Storage(std::size_t bytes, Device device)
-    : data_(allocator(device).allocate(bytes)),
-      bytes_(bytes),
-      device_(device),
-      owned_(true),
-      id_(next_id()) {}
+    : bytes_(bytes), device_(device), allocator_(&allocator(device)), id_(next_id()) {
+  data_ = allocator_->allocate(bytes);
+}
 
 Storage::Storage(void* data, std::size_t bytes, Device device, std::function<void()> deleter)
     : data_(data),
       bytes_(bytes),
       device_(device),
-      owned_(false),
+      allocator_(nullptr),
       id_(next_id()),
       deleter_(std::move(deleter)) {}
 
 Storage::~Storage() {
-  if (owned_) allocator(device_).release(data_, bytes_);
+  if (allocator_) allocator_->release(data_, bytes_);
   if (deleter_) deleter_();
 }
 

@@ -12,6 +12,8 @@
 
 namespace invar {
 
+class CachingAllocator;
+
 class Storage final : public RefCounted {
  public:
   /// Uninitialised bytes from the device's allocator.
@@ -33,7 +35,7 @@ class Storage final : public RefCounted {
   void* data_;
   std::size_t bytes_;
   Device device_;
-  bool owned_;
+  CachingAllocator* allocator_;  ///< where the bytes go back to; null: foreign
   std::atomic<std::uint32_t> version_{0};
   std::uint64_t id_;
   std::function<void()> deleter_;

@@ -22,14 +22,28 @@ Tensor to(const Tensor& x, DType dtype) {
                 [from = x.dtype()](const Tensor& g) -> Tensors { return {to(g, from)}; });
 }
 
-Tensor to(const Tensor& x, Device device) {
+Tensor to(const Tensor& x, Device device, bool non_blocking) {
   if (x.device() == device) return x;
   const Tensor dense = contiguous(x.detach());
   Tensor out = empty(x.shape(), {.dtype = x.dtype(), .device = device});
-  cuda::copy_bytes(out.raw_data(), device, dense.raw_data(), x.device(),
-                   static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
+  const std::size_t size = size_of(x.dtype()), bytes = static_cast<std::size_t>(x.numel()) * size;
+  if (non_blocking && cuda::is_pinned(*dense.storage())) {
+    cuda::copy_from_pinned(out.raw_data(), device, dense.storage(),
+                           static_cast<std::size_t>(dense.offset()) * size, bytes);
+  } else {
+    cuda::copy_bytes(out.raw_data(), device, dense.raw_data(), x.device(), bytes);
+  }
   return record("to", {x}, out,
                 [from = x.device()](const Tensor& g) -> Tensors { return {to(g, from)}; });
+}
+
+Tensor pin_memory(const Tensor& x) {
+  const Tensor dense = contiguous(to(x.detach(), kCpu));
+  const std::size_t bytes = static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
+  const Tensor out(
+      make_intrusive<TensorImpl>(cuda::pinned_storage(bytes), x.shape(), x.numel(), x.dtype()));
+  kernel(&Kernels::copy, kCpu, "pin_memory")(dense, out);
+  return out;
 }
 
 Tensor clone(const Tensor& x) {

@@ -8,7 +8,12 @@ namespace invar {
 /// gradient is converted back; between integers there is none.
 Tensor to(const Tensor& x, DType dtype);
 /// x itself if it is there already, else a dense copy. The gradient goes back the same way.
-Tensor to(const Tensor& x, Device device);
+/// `non_blocking`: does not wait for a copy from pinned memory to a GPU, but keeps x until it is
+/// done; x is not to be written before. Other copies are as ever.
+Tensor to(const Tensor& x, Device device, bool non_blocking = false);
+/// A dense copy in memory of the CPU that GPUs read by themselves: at the full speed of the bus,
+/// and while the CPU does something else. Error without a GPU. No history.
+Tensor pin_memory(const Tensor& x);
 /// A dense copy.
 Tensor clone(const Tensor& x);
 /// x itself if it is dense already, else a dense copy.

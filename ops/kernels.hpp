@@ -4,9 +4,9 @@
 //
 //   kernel(&Kernels::unary, x.device(), "exp")(UnaryOp::exp, {}, x, y);
 //
-// Each device fills one constant table (ops/cpu/table.cpp, later ops/cuda/). There is no
+// Each device fills one constant table (ops/cpu/table.cpp, ops/cuda/table.cpp). There is no
 // self-registration: the linker drops it from static libraries. An empty slot throws Error
-// `[exp] has no cuda kernel`.
+// `[exp] has no CUDA kernel`.
 //
 // Conventions of all kernels: arguments were checked by the op; `out` has its final shape and
 // dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded. bf16 is

@@ -1,4 +1,5 @@
 #include <invar/core/cuda/runtime.hpp>
+#include <invar/core/cuda/stream.hpp>
 #include <invar/core/error.hpp>
 
 namespace invar::cuda {
@@ -16,5 +17,23 @@ bool is_built() { return false; }
 int device_count() { return 0; }
 CachingAllocator& allocator(int) { fail_absent(); }
 void copy_bytes(void*, Device, const void*, Device, std::size_t) { fail_absent(); }
+void copy_from_pinned(void*, Device, const StoragePtr&, std::size_t, std::size_t) { fail_absent(); }
+StoragePtr pinned_storage(std::size_t) { fail_absent(); }
+bool is_pinned(const Storage&) { return false; }
+
+// There is no Stream and no Event without CUDA: making one throws.
+CUstream_st* current_stream(int) { fail_absent(); }
+void synchronize(Device) { fail_absent(); }
+Stream::Stream(Device) { fail_absent(); }
+Stream::~Stream() = default;
+StreamScope::StreamScope(const Stream&) { fail_absent(); }
+StreamScope::~StreamScope() = default;
+Event::Event(Device) { fail_absent(); }
+Event::~Event() = default;
+void Event::record() { fail_absent(); }
+void Event::wait() const { fail_absent(); }
+bool Event::query() const { fail_absent(); }
+void Event::synchronize() const { fail_absent(); }
+double Event::milliseconds_until(const Event&) const { fail_absent(); }
 
 }  // namespace invar::cuda

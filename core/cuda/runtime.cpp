@@ -1,40 +1,123 @@
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <invar/core/cuda/error.hpp>
 #include <invar/core/cuda/runtime.hpp>
+#include <invar/core/cuda/stream.hpp>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 namespace invar::cuda {
 namespace {
 
 constexpr int kMostDevices = 64;
 
-// The cache keeps what is freed, and everything runs on one stream: a block is only handed out
-// again to work that is started after the work that used it before.
-template <int kIndex>
-RawMemory raw_memory() {
-  return {[](std::size_t bytes) -> void* {
-            void* block = nullptr;
-            check_cuda(cudaSetDevice(kIndex), "allocate");
-            const cudaError_t result = cudaMalloc(&block, bytes);
-            if (result == cudaErrorMemoryAllocation) {
-              cudaGetLastError();  // it is told by the null pointer
-              return nullptr;
-            }
-            check_cuda(result, "allocate");
-            return block;
-          },
-          [](void* block, std::size_t) {
-            cudaSetDevice(kIndex);
-            cudaFree(block);
-          }};
+void check_index(int index) {
+  static const int count = device_count();
+  check(index >= 0 && index < count, "cuda", "expected one of {} GPUs, got cuda:{}{}", count, index,
+        count == 0 ? ": is there a GPU, and an NVIDIA driver as new as this build's CUDA?" : "");
 }
+
+void use_device(int index, const char* op) { check_cuda(cudaSetDevice(index), op); }
+
+// --- memory: a cache per GPU and stream
+
+template <int kIndex>
+RawMemory raw_memory();
 
 template <int... kIndex>
 std::array<RawMemory, sizeof...(kIndex)> raw_memories(std::integer_sequence<int, kIndex...>) {
   return {raw_memory<kIndex>()...};
 }
+
+class Caches {
+ public:
+  Caches() {
+    const auto raw = raw_memories(std::make_integer_sequence<int, kMostDevices>());
+    for (int i = 0; i < kMostDevices; ++i) {
+      gpus_[i].raw = raw[i];
+      gpus_[i].of_default_stream = std::make_unique<CachingAllocator>(raw[i]);
+    }
+  }
+
+  CachingAllocator& of(int index, cudaStream_t stream) {
+    Gpu& gpu = gpus_[index];
+    if (!stream) return *gpu.of_default_stream;
+    const std::lock_guard lock(mutex_);
+    auto& cache = gpu.of_streams[stream];
+    if (!cache) cache = std::make_unique<CachingAllocator>(gpu.raw);
+    return *cache;
+  }
+
+  /// Gives back what the GPU's other streams hold and do not use.
+  void empty_others(int index, const CachingAllocator& own) {
+    Gpu& gpu = gpus_[index];
+    const auto empty = [&](CachingAllocator& cache) {
+      if (&cache != &own) cache.try_empty_cache();
+    };
+    const std::lock_guard lock(mutex_);
+    empty(*gpu.of_default_stream);
+    for (auto& [stream, cache] : gpu.of_streams) empty(*cache);
+  }
+
+ private:
+  struct Gpu {
+    RawMemory raw;
+    std::unique_ptr<CachingAllocator> of_default_stream;
+    std::map<cudaStream_t, std::unique_ptr<CachingAllocator>> of_streams;
+  };
+  std::array<Gpu, kMostDevices> gpus_;
+  std::mutex mutex_;  // of the maps
+};
+
+// Here and below: never destroyed, since tensors in static variables may outlive every other static
+// object.
+Caches& caches() {
+  static auto* const made = new Caches;
+  return *made;
+}
+
+/// Null if there is no memory.
+void* try_malloc(std::size_t bytes) {
+  void* block = nullptr;
+  const cudaError_t result = cudaMalloc(&block, bytes);
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it is told by the null pointer
+    return nullptr;
+  }
+  check_cuda(result, "allocate");
+  return block;
+}
+
+template <int kIndex>
+RawMemory raw_memory() {
+  return {.allocate = [](std::size_t bytes) -> void* {
+            use_device(kIndex, "allocate");
+            void* block = try_malloc(bytes);
+            if (!block) {
+              caches().empty_others(kIndex, allocator(kIndex));
+              block = try_malloc(bytes);
+            }
+            return block;
+          },
+          // cudaFree waits for all work of the GPU, of whichever stream
+          .release =
+              [](void* block, std::size_t) {
+                cudaSetDevice(kIndex);
+                cudaFree(block);
+              },
+          .available = []() -> std::size_t {
+            std::size_t free = 0, total = 0;
+            use_device(kIndex, "allocate");
+            check_cuda(cudaMemGetInfo(&free, &total), "allocate");
+            return free;
+          }};
+}
+
+thread_local std::array<cudaStream_t, kMostDevices> current_streams{};
 
 }  // namespace
 
@@ -49,25 +132,185 @@ int device_count() {
 }
 
 CachingAllocator& allocator(int index) {
-  // Never destroyed: tensors in static variables may outlive every other static object.
-  static auto* const allocators = [] {
-    auto* made = new std::array<CachingAllocator*, kMostDevices>;
-    const auto raw = raw_memories(std::make_integer_sequence<int, kMostDevices>());
-    for (int i = 0; i < kMostDevices; ++i) (*made)[i] = new CachingAllocator(raw[i]);
-    return made;
-  }();
-  static const int count = device_count();
-  check(index >= 0 && index < count, "cuda", "expected one of {} GPUs, got cuda:{}{}", count, index,
-        count == 0 ? ": is there a GPU, and an NVIDIA driver as new as this build's CUDA?" : "");
-  return *(*allocators)[index];
+  check_index(index);
+  return caches().of(index, current_streams[index]);
 }
+
+// --- copies
 
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
                 std::size_t bytes) {
   if (bytes == 0) return;
-  const Device gpu = to_device.type == DeviceType::cuda ? to_device : from_device;
-  check_cuda(cudaSetDevice(gpu.index), "to");
-  check_cuda(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "to");
+  const bool to_gpu = to_device.type == DeviceType::cuda;
+  if (to_gpu && from_device.type == DeviceType::cuda) synchronize(from_device);
+  const Device gpu = to_gpu ? to_device : from_device;
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, current_stream(gpu.index)), "to");
+  synchronize(gpu);
+}
+
+namespace {
+
+CachingAllocator& pinned_allocator() {
+  static auto* const made =
+      new CachingAllocator({.allocate = [](std::size_t bytes) -> void* {
+                              void* block = nullptr;
+                              const cudaError_t result =
+                                  cudaHostAlloc(&block, bytes, cudaHostAllocPortable);
+                              if (result == cudaErrorMemoryAllocation) {
+                                cudaGetLastError();  // it is told by the null pointer
+                                return nullptr;
+                              }
+                              check_cuda(result, "pin_memory");
+                              return block;
+                            },
+                            .release = [](void* block, std::size_t) { cudaFreeHost(block); }});
+  return *made;
+}
+
+/// Storages that copies still read.
+class PinnedInFlight {
+ public:
+  void add(StoragePtr storage, std::unique_ptr<Event> done) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(copies_, [](const Copy& copy) { return copy.done->query(); });
+    copies_.push_back({std::move(storage), std::move(done)});
+  }
+
+ private:
+  struct Copy {
+    StoragePtr storage;
+    std::unique_ptr<Event> done;
+  };
+  std::mutex mutex_;
+  std::vector<Copy> copies_;
+};
+
+}  // namespace
+
+void copy_from_pinned(void* to, Device gpu, const StoragePtr& pinned, std::size_t offset,
+                      std::size_t bytes) {
+  static auto* const in_flight = new PinnedInFlight;
+  if (bytes == 0) return;
+  check_cuda(cudaMemcpyAsync(to, static_cast<const char*>(pinned->data()) + offset, bytes,
+                             cudaMemcpyHostToDevice, current_stream(gpu.index)),
+             "to");
+  auto done = std::make_unique<Event>(gpu);
+  done->record();
+  in_flight->add(pinned, std::move(done));
+}
+
+StoragePtr pinned_storage(std::size_t bytes) {
+  check_index(0);
+  void* const data = pinned_allocator().allocate(bytes);
+  return make_intrusive<Storage>(data, bytes, kCpu,
+                                 [=] { pinned_allocator().release(data, bytes); });
+}
+
+bool is_pinned(const Storage& storage) {
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, storage.data()) != cudaSuccess) {
+    cudaGetLastError();  // no GPU: nothing is pinned
+    return false;
+  }
+  return attributes.type == cudaMemoryTypeHost;
+}
+
+// --- streams and events
+
+namespace {
+
+/// The streams that no Stream has at present.
+struct IdleStreams {
+  std::mutex mutex;
+  std::array<std::vector<cudaStream_t>, kMostDevices> of_gpu;
+};
+
+IdleStreams& idle_streams() {
+  static auto* const made = new IdleStreams;
+  return *made;
+}
+
+}  // namespace
+
+// Makes the GPU the thread's current one as well: the default stream is that of the current GPU.
+cudaStream_t current_stream(int index) {
+  check_index(index);
+  use_device(index, "stream");
+  return current_streams[index];
+}
+
+void synchronize(Device gpu) {
+  check_cuda(cudaStreamSynchronize(current_stream(gpu.index)), "synchronize");
+}
+
+Stream::Stream(Device gpu) : gpu_(gpu), stream_(nullptr) {
+  check_index(gpu.index);
+  IdleStreams& idle = idle_streams();
+  const std::lock_guard lock(idle.mutex);
+  if (auto& ready = idle.of_gpu[gpu.index]; !ready.empty()) {
+    stream_ = ready.back();
+    ready.pop_back();
+    return;
+  }
+  use_device(gpu.index, "stream");
+  check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+}
+
+Stream::~Stream() {
+  IdleStreams& idle = idle_streams();
+  const std::lock_guard lock(idle.mutex);
+  idle.of_gpu[gpu_.index].push_back(stream_);
+}
+
+namespace {
+
+/// Makes `next` the current stream; its work begins after that of the one before.
+void switch_to(Device gpu, cudaStream_t next) {
+  Event done(gpu);
+  done.record();
+  current_streams[gpu.index] = next;
+  done.wait();
+}
+
+}  // namespace
+
+StreamScope::StreamScope(const Stream& stream)
+    : gpu_(stream.device()), previous_(current_stream(gpu_.index)) {
+  switch_to(gpu_, stream.get());
+}
+
+StreamScope::~StreamScope() { switch_to(gpu_, previous_); }
+
+Event::Event(Device gpu) : gpu_(gpu), event_(nullptr) {
+  check_index(gpu.index);
+  use_device(gpu.index, "event");
+  check_cuda(cudaEventCreate(&event_), "event");
+}
+
+Event::~Event() { cudaEventDestroy(event_); }
+
+void Event::record() { check_cuda(cudaEventRecord(event_, current_stream(gpu_.index)), "event"); }
+
+void Event::wait() const {
+  check_cuda(cudaStreamWaitEvent(current_stream(gpu_.index), event_, 0), "event");
+}
+
+bool Event::query() const {
+  const cudaError_t result = cudaEventQuery(event_);
+  if (result == cudaErrorNotReady) {
+    cudaGetLastError();  // no failure
+    return false;
+  }
+  check_cuda(result, "event");
+  return true;
+}
+
+void Event::synchronize() const { check_cuda(cudaEventSynchronize(event_), "event"); }
+
+double Event::milliseconds_until(const Event& later) const {
+  float milliseconds = 0;
+  check_cuda(cudaEventElapsedTime(&milliseconds, event_, later.event_), "event");
+  return static_cast<double>(milliseconds);
 }
 
 }  // namespace invar::cuda

@@ -1,8 +1,11 @@
 #pragma once
 // What core needs of NVIDIA's runtime: memory of a GPU and copies to and from it. runtime.cpp is
 // compiled where there is CUDA (INVAR_CUDA), absent.cpp elsewhere; no other file of core knows.
+// Streams are in stream.hpp.
 #include <cstddef>
 #include <invar/core/allocator.hpp>
+#include <invar/core/intrusive_ptr.hpp>
+#include <invar/core/storage.hpp>
 
 namespace invar::cuda {
 
@@ -12,12 +15,25 @@ bool is_built();
 /// The GPUs that this process can use; 0 without CUDA, a driver or a GPU.
 int device_count();
 
-/// The GPU's caching allocator. Error if this build has no CUDA or the machine no such GPU.
+/// The caching allocator of the GPU's current stream (Note [Memory and streams], stream.hpp). Error
+/// if this build has no CUDA or the machine no such GPU.
 CachingAllocator& allocator(int index);
 
-/// Copies between two places, each on the CPU or a GPU. Work that was started before on the GPUs is
-/// done first; the bytes have arrived on return.
+/// Copies between two places, each on the CPU or a GPU, after the work that their current streams
+/// were given. The bytes have arrived on return.
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
                 std::size_t bytes);
+
+/// Starts a copy of the beginning of a pinned storage to a GPU and returns at once; later work on
+/// the current stream finds the bytes there. The storage is kept until they are, and is not to be
+/// written before.
+void copy_from_pinned(void* to, Device gpu, const StoragePtr& pinned, std::size_t offset,
+                      std::size_t bytes);
+
+/// Memory of the CPU that a GPU reads by itself. Error without CUDA or a GPU.
+StoragePtr pinned_storage(std::size_t bytes);
+
+/// True iff the storage is of that kind.
+bool is_pinned(const Storage& storage);
 
 }  // namespace invar::cuda

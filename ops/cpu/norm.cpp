@@ -22,6 +22,7 @@
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/parallel.hpp>
+#include <invar/ops/functors/norm.hpp>
 #include <invar/ops/functors/unary.hpp>
 #include <vector>
 
@@ -64,15 +65,10 @@ template <class T>
 struct Affine {
   ChannelTable<T> centre, scale, shift;
 
-  Affine(const BatchNormInput& in, std::int64_t c)
-      : centre(c, [&](std::int64_t i) { return in.mean.data<const T>()[i]; }),
-        scale(c,
-              [&](std::int64_t i) {
-                const T r = in.rstd.data<const T>()[i];
-                return in.weight.defined() ? in.weight.data<const T>()[i] * r : r;
-              }),
-        shift(c,
-              [&](std::int64_t i) { return in.bias.defined() ? in.bias.data<const T>()[i] : 0; }) {}
+  Affine(const functors::BatchNormChannels<T>& in, std::int64_t c)
+      : centre(c, [&](std::int64_t i) { return in.centre(i); }),
+        scale(c, [&](std::int64_t i) { return in.scale(i); }),
+        shift(c, [&](std::int64_t i) { return in.shift(i); }) {}
 };
 
 /// Calls f(offset, width) for runs of whole rows that cover all of them: elements
@@ -201,10 +197,10 @@ void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& va
     const std::vector<double> sums = column_sums<T>(rows, c, sum_block);
     const auto m = static_cast<double>(rows);
     for (std::int64_t i = 0; i < c; ++i) {
-      const double d = sums[i] / m;
-      mean.data<T>()[i] = static_cast<T>(static_cast<double>(from[i]) + d);
-      const double v = sums[c + i] / m - d * d;
-      var.data<T>()[i] = static_cast<T>(v < 0 ? 0 : v);
+      const functors::Moments moments =
+          functors::moments_of(static_cast<double>(from[i]), sums[i], sums[c + i], m);
+      mean.data<T>()[i] = static_cast<T>(moments.mean);
+      var.data<T>()[i] = static_cast<T>(moments.var);
     }
   });
 }
@@ -212,7 +208,7 @@ void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& va
 void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& out) {
   visit_stored(in.x.dtype(), "batch_norm", [&]<class S, class T>() {
     const std::int64_t c = in.mean.numel(), rows = in.x.numel() / c;
-    const Affine<T> affine(in, c);
+    const Affine<T> affine(functors::BatchNormChannels<T>(in), c);
     const auto run = [&](const auto& finish) {
       for_row_runs(rows, c, [&](std::int64_t offset, std::int64_t width) {
         const T* const __restrict m = affine.centre.data();
@@ -238,12 +234,7 @@ void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& 
 
 namespace {
 
-/// Where the gradient g of a batch-norm's output passes.
-enum class Mask {
-  none,    ///< everywhere
-  from_x,  ///< where relu let the output pass, which x tells: cheaper than to read y as well
-  from_y,  ///< likewise, but a residual had a say in it: y tells
-};
+using functors::Mask;
 
 template <class F>
 void visit_mask(Mask mask, const F& f) {
@@ -299,7 +290,7 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
                          const BatchNormGradients& out) {
   visit_stored(in.x.dtype(), "batch_norm_backward", [&]<class S, class T>() {
     const std::int64_t c = in.mean.numel(), rows = in.x.numel() / c;
-    const Affine<T> affine(in, c);
+    const Affine<T> affine(functors::BatchNormChannels<T>(in), c);
     const T* const r = in.rstd.data<const T>();
     const Mask mask = !in.relu ? Mask::none : y.defined() ? Mask::from_y : Mask::from_x;
 
@@ -347,7 +338,7 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
           const T d = v[i] - centre[i];
           T gi = g[i];
           if constexpr (kMask == Mask::from_x) gi = d * s[i] + b[i] > 0 ? gi : 0;
-          to[i] = S(s[i] * (gi - a[i] - d * slope[i]));
+          to[i] = S(functors::batch_norm_dx(s[i], gi, a[i], d, slope[i]));
         }
       });
     });

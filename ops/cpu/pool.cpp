@@ -55,7 +55,7 @@ void max_pool2d(const Tensor& x, const PoolWindows& rows, const PoolWindows& col
             const auto pixel = static_cast<std::int32_t>(h * from.w + w);
             const T* const __restrict v = image + pixel * to.c;
             for (std::int64_t c = 0; c < to.c; ++c) {
-              const bool wins = (v[c] > best[c]) | (v[c] != v[c]);
+              const bool wins = functors::wins(v[c], best[c]);
               best[c] = wins ? v[c] : best[c];
               winner[c] = wins ? pixel : winner[c];
             }

@@ -4,90 +4,84 @@
 //
 //   elementwise<float, float, float>(out, functors::Add{}, a, b);
 //
-// Neighbouring dimensions that all operands walk through without a jump are merged (LoopNest); if
-// one dense run is left, each thread computes its element's place by nothing but an addition.
-#include <invar/core/cuda/error.hpp>
-#include <invar/ops/loop_nest.hpp>
+// Neighbouring dimensions that all operands walk through without a jump are merged (LoopNest).
+// Where everything is dense a thread reads and writes four elements at once.
+#include <invar/ops/cuda/launch.cuh>
+#include <invar/ops/functors/norm.hpp>
 
 namespace invar::cuda {
+
+constexpr int kPack = 4;
 
 /// What a kernel must know of N operands; operand 0 is the output.
 template <int N>
 struct Operands {
-  std::int64_t count;
-  int dims;
-  std::int64_t shape[kMaxDims];
-  std::int64_t strides[N][kMaxDims];  ///< in elements
+  functors::Strided<N> places;
   void* data[N];
-
-  /// The offsets of element i, in row-major order.
-  __device__ void locate(std::int64_t i, std::int64_t (&offsets)[N]) const {
-    for (int k = 0; k < N; ++k) offsets[k] = 0;
-    for (int d = dims - 1; d >= 0; --d) {
-      const std::int64_t at = i % shape[d];
-      i /= shape[d];
-      for (int k = 0; k < N; ++k) offsets[k] += at * strides[k][d];
-    }
-  }
+  std::int64_t packs;  ///< of kPack elements that may be accessed at once; the rest is single
 };
 
-template <class... Inputs>
-Operands<1 + sizeof...(Inputs)> operands(const Tensor& out, const Inputs&... inputs) {
-  constexpr int n = 1 + sizeof...(Inputs);
+template <class Out, class... In, class... Inputs>
+Operands<1 + sizeof...(In)> operands(const Tensor& out, const Inputs&... inputs) {
+  constexpr std::size_t n = 1 + sizeof...(In);
   const std::array<const Tensor*, n> tensors{&out, &inputs...};
+  constexpr std::array<std::size_t, n> sizes{sizeof(Out), sizeof(In)...};
   std::array<Dims, n> strides;
-  for (int k = 0; k < n; ++k) strides[k] = broadcast_strides(*tensors[k], out.shape());
-  const LoopNest<n> nest(out.shape(), strides);
-  Operands<n> made{};
-  made.count = out.numel();
-  made.dims = nest.shape.size();
-  for (int d = 0; d < made.dims; ++d) {
-    made.shape[d] = nest.shape[d];
-    for (int k = 0; k < n; ++k) made.strides[k][d] = nest.strides[k][d];
+  Operands<static_cast<int>(n)> made{};
+  bool dense = true;
+  for (std::size_t k = 0; k < n; ++k) {
+    const Tensor& x = *tensors[k];
+    strides[k] = broadcast_strides(x, out.shape());
+    made.data[k] = x.raw_data();
+    dense &= x.is_contiguous() && x.numel() == out.numel() &&
+             reinterpret_cast<std::uintptr_t>(made.data[k]) % (kPack * sizes[k]) == 0;
   }
-  for (int k = 0; k < n; ++k) made.data[k] = tensors[k]->raw_data();
+  made.places = functors::strided(out.shape(), strides);
+  made.packs = dense ? out.numel() / kPack : 0;
   return made;
 }
 
-constexpr int kThreads = 256;
-
-/// out[i] = f(in[i]...)
-template <class F, class Out, class... In, std::size_t... I>
-__device__ void apply_at(const F& f, const Operands<1 + sizeof...(In)>& operands, std::int64_t i,
-                         std::index_sequence<I...>) {
-  std::int64_t offsets[1 + sizeof...(In)];
-  operands.locate(i, offsets);
-  static_cast<Out*>(operands.data[0])[offsets[0]] =
-      f(static_cast<const In*>(operands.data[I + 1])[offsets[I + 1]]...);
-}
-
 template <class F, class Out, class... In>
-__global__ void elementwise_kernel(F f, Operands<1 + sizeof...(In)> operands) {
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x;
-       i < operands.count; i += step) {
-    apply_at<F, Out, In...>(f, operands, i, std::index_sequence_for<In...>());
+struct Elementwise {
+  F f;
+  Operands<1 + sizeof...(In)> operands;
+
+  /// The packs first, then the single elements.
+  INVAR_HD void operator()(std::int64_t i) const {
+    const std::int64_t packs = operands.packs;
+    if (i < packs) {
+      apply_to_pack(i, std::index_sequence_for<In...>());
+    } else {
+      apply_at(packs * kPack + i - packs, std::index_sequence_for<In...>());
+    }
   }
-}
 
-/// Enough blocks for n elements, and no more than keep a large GPU busy: the kernels' loops stride.
-inline unsigned blocks_for(std::int64_t n) {
-  constexpr std::int64_t kMostBlocks = 132 * 16;
-  return static_cast<unsigned>(std::min((n + kThreads - 1) / kThreads, kMostBlocks));
-}
+ private:
+  template <std::size_t... I>
+  INVAR_HD void apply_to_pack(std::int64_t i, std::index_sequence<I...>) const {
+    apply_to(i, static_cast<const functors::Pack<In, kPack>*>(operands.data[I + 1])[i]...);
+  }
+  INVAR_HD void apply_to(std::int64_t i, const functors::Pack<In, kPack>&... in) const {
+    functors::Pack<Out, kPack> out;
+    for (int k = 0; k < kPack; ++k) out.values[k] = f(in.values[k]...);
+    static_cast<functors::Pack<Out, kPack>*>(operands.data[0])[i] = out;
+  }
 
-inline void use_device_of(const Tensor& x, const char* op) {
-  check_cuda(cudaSetDevice(x.device().index), op);
-}
+  template <std::size_t... I>
+  INVAR_HD void apply_at(std::int64_t i, std::index_sequence<I...>) const {
+    std::int64_t offsets[1 + sizeof...(In)];
+    operands.places.locate(i, offsets);
+    static_cast<Out*>(operands.data[0])[offsets[0]] =
+        f(static_cast<const In*>(operands.data[I + 1])[offsets[I + 1]]...);
+  }
+};
 
 template <class Out, class... In, class F, class... Inputs>
 void elementwise(const Tensor& out, const F& f, const Inputs&... inputs) {
   static_assert(sizeof...(In) == sizeof...(Inputs));
-  if (out.numel() == 0) return;
-  use_device_of(out, "elementwise");
-  elementwise_kernel<F, Out, In...>
-      <<<blocks_for(out.numel()), kThreads>>>(f, operands(out, inputs...));
-  check_cuda(cudaGetLastError(), "elementwise");
+  const auto o = operands<Out, In...>(out, inputs...);
+  for_each("elementwise", out, o.packs + out.numel() - o.packs * kPack,
+           Elementwise<F, Out, In...>{f, o});
 }
 
 }  // namespace invar::cuda

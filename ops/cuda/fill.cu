@@ -22,20 +22,15 @@ struct Constant {
 
 /// out[i] = f(i), out dense.
 template <class T, class F>
-__global__ void enumerate_kernel(F f, T* out, std::int64_t n) {
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x; i < n;
-       i += step) {
-    out[i] = functors::convert<T>(f(i));
-  }
-}
+struct Enumerate {
+  F f;
+  T* out;
+  INVAR_HD void operator()(std::int64_t i) const { out[i] = functors::convert<T>(f(i)); }
+};
 
 template <class T, class F>
 void enumerate(const Tensor& out, const F& f) {
-  if (out.numel() == 0) return;
-  use_device_of(out, "fill");
-  enumerate_kernel<<<blocks_for(out.numel()), kThreads>>>(f, out.data<T>(), out.numel());
-  check_cuda(cudaGetLastError(), "fill");
+  for_each("fill", out, out.numel(), Enumerate<T, F>{f, out.data<T>()});
 }
 
 struct Range {
@@ -89,7 +84,9 @@ void fill(double value, const Tensor& out) {
 }
 
 void arange(double start, double step, const Tensor& out) {
-  visit_number(out.dtype(), "arange", [&]<class T>() { enumerate<T>(out, Range{start, step}); });
+  functors::visit_stored_number(out.dtype(), "arange", [&]<class S>() {
+    enumerate<S>(out, Range{start, step});
+  });
 }
 
 void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,

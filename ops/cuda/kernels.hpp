@@ -1,6 +1,7 @@
 #pragma once
 // The GPU's kernels, as slots of the table (ops/kernels.hpp has their contracts). Each starts work
-// on the default stream of the operands' GPU and returns at once.
+// on the current stream of the operands' GPU and returns at once, but for those that give the host
+// a value (all_finite, index_outside, nonzero): they wait for it.
 #include <invar/ops/kernels.hpp>
 
 namespace invar::cuda {
@@ -17,5 +18,48 @@ void fill(double value, const Tensor& out);
 void arange(double start, double step, const Tensor& out);
 void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
             const Tensor& out);
+
+// reduce.cu
+void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out);
+bool all_finite(const Tensor& x);
+void arg_reduce(ReduceOp op, const Tensor& x, int dim, const Tensor& values, const Tensor& indices);
+void softmax(const Tensor& x, int dim, bool log, const Tensor& out);
+
+// pool.cu
+void max_pool2d(const Tensor& x, const functors::PoolWindows& rows,
+                const functors::PoolWindows& columns, const Tensor& out, const Tensor& indices);
+void max_pool2d_select(const Tensor& x, const Tensor& indices, const Tensor& out);
+void max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Tensor& out);
+void avg_pool2d(const Tensor& x, const functors::PoolWindows& rows,
+                const functors::PoolWindows& columns, const Tensor& out);
+void avg_pool2d_backward(const Tensor& gradient, const functors::PoolWindows& rows,
+                         const functors::PoolWindows& columns, const Tensor& out);
+
+// norm.cu
+void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var);
+void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& out);
+void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor& gradient,
+                         const BatchNormGradients& out);
+void layer_norm(const Tensor& x, double eps, const Tensor& out, const Tensor& mean,
+                const Tensor& rstd);
+void layer_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& mean,
+                         const Tensor& rstd, const Tensor& out);
+
+// index.cu
+std::optional<std::int64_t> index_outside(const Tensor& index, std::int64_t size);
+void gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out);
+void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& out);
+Tensor nonzero(const Tensor& x);
+void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out);
+void sort(const Tensor& x, int dim, bool descending, const Tensor& values, const Tensor& indices);
+
+// optimizer.cu
+void sgd_step(std::span<const SgdStep> steps, const Tensors& parameters, const Tensors& gradients,
+              const Tensors& momenta, const Tensor& norms);
+void adam_step(std::span<const AdamStep> steps, const Tensors& parameters, const Tensors& gradients,
+               const Tensors& means, const Tensors& squares);
+void lerp(double weight, const Tensors& xs, const Tensors& ys);
+void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
+                   const Tensor& out);
 
 }  // namespace invar::cuda

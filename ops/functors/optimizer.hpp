@@ -1,5 +1,6 @@
 #pragma once
 // The maths of optimisers for one element, for CPU and GPU alike.
+#include <algorithm>
 #include <cmath>
 #include <invar/core/host_device.hpp>
 #include <invar/ops/optimizer.hpp>
@@ -53,6 +54,7 @@ template <class T>
 struct AdamUpdate {
   T shrink, decay, beta1_rest, beta2, beta2_rest, step_size, correction, eps;
 
+  AdamUpdate() = default;
   INVAR_HD explicit AdamUpdate(const AdamStep& s)
       : shrink(static_cast<T>(s.decoupled ? 1 - s.lr * s.weight_decay : 1)),
         decay(static_cast<T>(s.decoupled ? 0 : s.weight_decay)),
@@ -76,6 +78,144 @@ template <class T>
 struct Lerp {
   T weight;
   INVAR_HD void operator()(T& x, T y) const { x += weight * (y - x); }
+};
+
+// --- an entry of a list of tensors: what a GPU is given for it. update() makes, once per thread,
+// what at(i, ...) does to element i.
+
+template <class T>
+struct SgdEntry {
+  T* parameter;
+  const T* gradient;
+  T* momentum;  ///< may be null
+  std::int64_t count;
+  SgdStep step;
+  const double *parameter_norm, *update_norm;  ///< squared, may be null
+
+  INVAR_HD SgdUpdate<T> update() const {
+    return {step, parameter_norm ? trust_ratio(step, *parameter_norm, *update_norm) : TrustRatio()};
+  }
+  INVAR_HD void at(std::int64_t i, const SgdUpdate<T>& f) const {
+    if (momentum) {
+      f(parameter[i], gradient[i], momentum[i]);
+    } else {
+      f(parameter[i], gradient[i]);
+    }
+  }
+};
+
+template <class T>
+struct AdamEntry {
+  T* parameter;
+  const T* gradient;
+  T *mean, *square;
+  std::int64_t count;
+  AdamUpdate<T> f;
+
+  INVAR_HD AdamUpdate<T> update() const { return f; }
+  INVAR_HD void at(std::int64_t i, const AdamUpdate<T>& f) const {
+    f(parameter[i], gradient[i], mean[i], square[i]);
+  }
+};
+
+template <class T>
+struct LerpEntry {
+  T* x;
+  const T* y;
+  std::int64_t count;
+  Lerp<T> f;
+
+  INVAR_HD Lerp<T> update() const { return f; }
+  INVAR_HD void at(std::int64_t i, const Lerp<T>& f) const { f(x[i], y[i]); }
+};
+
+template <class T>
+struct SquaredNormEntry {
+  const T *x, *y;  ///< y may be null
+  std::int64_t count;
+  T factor;
+  double* out;
+
+  /// (x + factor y)^2
+  INVAR_HD double at(std::int64_t i) const {
+    const auto value = static_cast<double>(y ? x[i] + factor * y[i] : x[i]);
+    return value * value;
+  }
+};
+
+/// As many entries as the arguments of a kernel hold. Their elements are cut into blocks, each of
+/// one entry; in a block thread t has the elements t, t + kThreads, ...
+template <class Entry>
+struct Batch {
+  static constexpr int kMost = static_cast<int>(3600 / (sizeof(Entry) + sizeof(int)));
+  static constexpr std::int64_t kThreads = 256, kElements = 16 * kThreads;
+  Entry entries[kMost];
+  int first_block[kMost + 1];  ///< of each entry, and how many there are
+  int size;
+
+  std::int64_t blocks() const { return first_block[size]; }
+
+  /// Takes the first entries of a list.
+  void fill(const Entry* list, std::size_t count) {
+    size = static_cast<int>(std::min<std::size_t>(kMost, count));
+    first_block[0] = 0;
+    for (int k = 0; k < size; ++k) {
+      entries[k] = list[k];
+      const std::int64_t blocks = (list[k].count + kElements - 1) / kElements;
+      first_block[k + 1] = first_block[k] + static_cast<int>(blocks);
+    }
+  }
+
+  INVAR_HD int entry_of(std::int64_t block) const {
+    int k = 0;
+    while (first_block[k + 1] <= block) ++k;
+    return k;
+  }
+  /// Calls f(element) for those of the thread `index` of all blocks.
+  template <class F>
+  INVAR_HD void for_elements(std::int64_t index, const F& f) const {
+    const std::int64_t block = index / kThreads;
+    const int k = entry_of(block);
+    const std::int64_t begin = (block - first_block[k]) * kElements,
+                       rest = entries[k].count - begin;
+    const std::int64_t end = begin + (rest < kElements ? rest : kElements);
+    for (std::int64_t i = begin + index % kThreads; i < end; i += kThreads) f(i);
+  }
+};
+
+template <class Entry>
+struct UpdateEntries {
+  Batch<Entry> batch;
+  INVAR_HD void operator()(std::int64_t i) const {
+    const Entry& entry = batch.entries[batch.entry_of(i / batch.kThreads)];
+    const auto update = entry.update();
+    batch.for_elements(i, [&](std::int64_t element) { entry.at(element, update); });
+  }
+};
+
+/// Each thread's sum.
+template <class Entry>
+struct SumEntries {
+  Batch<Entry> batch;
+  double* sums;
+  INVAR_HD void operator()(std::int64_t i) const {
+    const Entry& entry = batch.entries[batch.entry_of(i / batch.kThreads)];
+    double sum = 0;
+    batch.for_elements(i, [&](std::int64_t element) { sum += entry.at(element); });
+    sums[i] = sum;
+  }
+};
+
+/// Entry i's result from the sums of the blocks.
+template <class Entry>
+struct SumBlocks {
+  Batch<Entry> batch;
+  const double* sums;
+  INVAR_HD void operator()(std::int64_t i) const {
+    double sum = 0;
+    for (int b = batch.first_block[i]; b < batch.first_block[i + 1]; ++b) sum += sums[b];
+    *batch.entries[i].out = sum;
+  }
 };
 
 }  // namespace invar::functors

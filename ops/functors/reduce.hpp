@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <invar/core/host_device.hpp>
+#include <invar/ops/functors/stored.hpp>
 #include <invar/ops/kernels.hpp>
 #include <limits>
 #include <type_traits>
@@ -186,5 +187,108 @@ void visit_reduce(ReduceOp op, F&& f) {
   }
   throw InternalError("[reduce] internal error: no such reduction of this dtype");
 }
+
+// --- what a GPU folds (fold.hpp)
+
+/// A functor from above over values stored as S, whose results are stored as O.
+template <class F, class S, class O>
+struct Reduction {
+  F f;
+  const S* x;
+  O* out;
+
+  using State = typename F::State;
+  INVAR_HD State identity() const { return f.identity(); }
+  INVAR_HD void add(State& s, std::int64_t at, std::int64_t j, std::int64_t) const {
+    f.add(s, widen(x[at]), j);
+  }
+  INVAR_HD void merge(State& s, const State& other) const { f.merge(s, other); }
+  INVAR_HD void store(std::int64_t j, const State& s) const { out[j] = convert<O>(f.finish(s)); }
+};
+
+/// No infinity and no NaN: such a value less itself is no 0.
+template <class S>
+struct AllFinite {
+  const S* x;
+  std::uint8_t* out;
+
+  using State = std::uint8_t;
+  INVAR_HD State identity() const { return 1; }
+  INVAR_HD void add(State& s, std::int64_t at, std::int64_t, std::int64_t) const {
+    const auto v = widen(x[at]);
+    s &= static_cast<State>(v - v == 0);
+  }
+  INVAR_HD void merge(State& s, State other) const { s &= other; }
+  INVAR_HD void store(std::int64_t j, State s) const { out[j] = s; }
+};
+
+/// The largest or the smallest value and where it is: the first of equal ones, a NaN before
+/// everything.
+template <class S>
+struct ArgBest {
+  const S* x;
+  bool largest;
+  S* values;
+  std::int64_t* indices;
+
+  struct State {
+    Computed<S> value;
+    std::int64_t where;  ///< -1: nothing yet
+  };
+  INVAR_HD State identity() const { return {0, -1}; }
+  INVAR_HD void add(State& s, std::int64_t at, std::int64_t, std::int64_t t) const {
+    merge(s, {widen(x[at]), t});
+  }
+  INVAR_HD void merge(State& s, const State& other) const {
+    if (other.where >= 0 && (s.where < 0 || beats(other, s))) s = other;
+  }
+  INVAR_HD void store(std::int64_t j, const State& s) const {
+    values[j] = convert<S>(s.value);
+    indices[j] = s.where;
+  }
+
+ private:
+  INVAR_HD bool beats(const State& a, const State& b) const {
+    const bool a_nan = a.value != a.value, b_nan = b.value != b.value;
+    if (a_nan != b_nan) return a_nan;
+    if (a_nan || a.value == b.value) return a.where < b.where;
+    return largest ? a.value > b.value : a.value < b.value;
+  }
+};
+
+/// What softmax must know of a line: its maximum, and the factor or (log) the shift that the sum of
+/// e^(x - maximum) makes. NaN if the maximum is infinite, as infinity - infinity is.
+template <class S>
+struct SoftmaxOfLine {
+  const S* x;
+  bool log;
+  Computed<S>* largest;
+  double* factor;
+
+  using F = LogSumExp<Computed<S>>;
+  using State = typename F::State;
+  INVAR_HD State identity() const { return F().identity(); }
+  INVAR_HD void add(State& s, std::int64_t at, std::int64_t j, std::int64_t) const {
+    F().add(s, widen(x[at]), j);
+  }
+  INVAR_HD void merge(State& s, const State& other) const { F().merge(s, other); }
+  INVAR_HD void store(std::int64_t j, const State& s) const {
+    largest[j] = s.max;
+    const auto undefined = s.max - s.max;  // 0 or NaN
+    factor[j] = (log ? std::log(s.sum) : 1 / s.sum) + static_cast<double>(undefined);
+  }
+};
+
+/// One element, given these.
+template <class S>
+struct Softmax {
+  bool log;
+  INVAR_HD S operator()(S x, Computed<S> largest, double factor) const {
+    using T = Computed<S>;
+    const T d = widen(x) - largest;
+    if (log) return convert<S>(static_cast<T>(static_cast<double>(d) - factor));
+    return convert<S>(std::exp(d) * static_cast<T>(factor));
+  }
+};
 
 }  // namespace invar::functors

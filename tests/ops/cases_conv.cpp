@@ -144,6 +144,7 @@ OpCases cases() {
 
 TEST_CASE("conv: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("conv: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("conv: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("conv: the same bits for one thread and for two", "[unit]") {
   const Conv2dOptions o{.stride = 2, .padding = 1};

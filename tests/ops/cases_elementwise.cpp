@@ -167,7 +167,7 @@ OpCases cases() {
                  }});
   // A base of 0 and below: only the gradient of the base exists.
   all.push_back({.name = "pow of any base", .inputs = {real({3, 4})}, .f = [](const Tensors& x) {
-                   return pow(x[0], full({4}, 3, {.dtype = x[0].dtype()}));
+                   return pow(x[0], full({4}, 3, x[0].options()));
                  }});
   for (const Dims& shape : {Dims{2, 3}, Dims{}, Dims{0, 2}}) {
     // In f32 a conversion there and back; its gradients come back in f32.
@@ -200,5 +200,6 @@ OpCases cases() {
 
 TEST_CASE("elementwise: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("elementwise: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("elementwise: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 }  // namespace invar::test

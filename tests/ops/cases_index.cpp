@@ -317,6 +317,7 @@ OpCases cases() {
 
 TEST_CASE("index: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("index: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("index: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("index: every dtype", "[unit]") {
   for (const DType dtype :

@@ -21,7 +21,7 @@ using Catch::Matchers::ContainsSubstring;
 
 /// Symmetric positive definite, whatever x is.
 Tensor positive(const Tensor& x) {
-  return matmul(x, transpose(x)) + eye(x.size(-1), -1, {.dtype = x.dtype()});
+  return matmul(x, transpose(x)) + eye(x.size(-1), -1, x.options());
 }
 
 /// Cholesky's algorithm, column by column.
@@ -87,8 +87,7 @@ OpCases cases() {
                    .inputs = {real(a, -0.5, 0.5), real(b)},
                    .f =
                        [=](const Tensors& x) {
-                         const Tensor shifted =
-                             x[0] + eye(a.back(), -1, {.dtype = x[0].dtype()}) * 2;
+                         const Tensor shifted = x[0] + eye(a.back(), -1, x[0].options()) * 2;
                          return solve_triangular(shifted, x[1], upper, left);
                        },
                    .bf16_tolerance = 0});
@@ -211,6 +210,7 @@ double largest(const Tensor& x) {
 
 TEST_CASE("linalg: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("linalg: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("linalg: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("solve_triangular solves", "[unit]") {
   Generator generator(5);

@@ -62,7 +62,7 @@ OpCases cases() {
           if (weighted) options.weight = tensor({1, 0.5, 2, 0.25}, {.dtype = DType::f64});
           const auto with_dtype = [options](const Tensor& x) {
             CrossEntropyOptions o = options;
-            if (o.weight.defined()) o.weight = to(o.weight, x.dtype());
+            if (o.weight.defined()) o.weight = to(to(o.weight, x.dtype()), x.device());
             return o;
           };
           all.push_back(
@@ -94,6 +94,7 @@ OpCases cases() {
 
 TEST_CASE("loss: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("loss: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("loss: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("cross_entropy: classes that are ruled out, targets that do not count", "[unit]") {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();

@@ -197,6 +197,7 @@ OpCases cases() {
 
 TEST_CASE("matmul: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("matmul: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("matmul: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 // Many times, since what several threads share without need is rarely wrong: a build of OpenBLAS
 // without threads mixes up their buffers once in some hundred products.

@@ -34,7 +34,10 @@ Dims all_but_last(const Dims& shape) {
   return dims;
 }
 
-Tensor as(const Tensor& x, DType dtype) { return to(x, dtype).detach(); }
+/// With the dtype of `like`, and on its device.
+Tensor as(const Tensor& x, const Tensor& like) {
+  return to(to(x, like.dtype()), like.device()).detach();
+}
 
 OpCases cases() {
   OpCases all;
@@ -71,14 +74,13 @@ OpCases cases() {
                    .f =
                        [](const Tensors& x) {
                          const Tensor running_mean =
-                             as(arange(0, static_cast<double>(x[1].numel())), x[0].dtype());
+                             as(arange(0, static_cast<double>(x[1].numel())), x[0]);
                          return sin(batch_norm(x[0], running_mean, running_mean + 0.5, x[1], x[2],
                                                {.training = false}));
                        },
                    .reference =
                        [](const Tensors& x) {
-                         const Tensor m =
-                             as(arange(0, static_cast<double>(x[1].numel())), DType::f64);
+                         const Tensor m = as(arange(0, static_cast<double>(x[1].numel())), x[0]);
                          return sin((x[0] - m) / sqrt(m + 0.5 + 1e-5) * x[1] + x[2]);
                        }});
   }
@@ -86,7 +88,7 @@ OpCases cases() {
     const Dims c{shape.back()};
     for (const bool training : {true, false}) {
       const auto f = [training](const Tensors& x) {
-        const Tensor running = as(ones({x[1].numel()}), x[0].dtype()) * 0.5;
+        const Tensor running = as(ones({x[1].numel()}), x[0]) * 0.5;
         return sin(batch_norm_relu(x[0], running, running, x[1], x[2],
                                    {.training = training, .momentum = 0},
                                    x.size() > 3 ? x[3] : Tensor()));
@@ -153,6 +155,7 @@ const TensorOptions kF64{.dtype = DType::f64};
 
 TEST_CASE("norm: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("norm: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("norm: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("batch_norm: running statistics move once per training call", "[unit]") {
   Generator generator(6);

@@ -144,6 +144,7 @@ OpCases cases() {
 
 TEST_CASE("pool: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("pool: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("pool: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 TEST_CASE("pool: the first of equal maxima gets the gradient, a NaN wins", "[unit]") {
   const Tensor x = zeros({1, 4, 4, 2});

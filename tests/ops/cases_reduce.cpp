@@ -373,5 +373,6 @@ OpCases cases() {
 
 TEST_CASE("reduce: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("reduce: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("reduce: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 }  // namespace invar::test

@@ -54,5 +54,6 @@ OpCases cases() {
 
 TEST_CASE("view: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("view: values, f32, layouts", "[unit]") { check_values(cases()); }
+TEST_CASE("view: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
 }  // namespace invar::test

@@ -4,6 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
 #include <invar/core/autograd/engine.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -57,7 +58,7 @@ Result evaluate(const OpCase& c, const Tensors& inputs) {
     roots.push_back(y);
     const Tensor wave =
         sin(arange(1, static_cast<double>(y.numel()) + 1, 1, {.dtype = DType::f64}));
-    v.push_back(to(to(reshape(wave, y.shape()), DType::bf16), y.dtype()));
+    v.push_back(to(to(to(reshape(wave, y.shape()), DType::bf16), y.dtype()), y.device()));
   }
   Tensors gradients(wanted.size());
   if (!roots.empty()) gradients = grad(roots, wanted, v, {}, /*allow_unused=*/true);
@@ -123,7 +124,7 @@ Tensor transposed(const Tensor& x) {
 Tensor strided(const Tensor& x) {
   Dims shape = x.shape();
   for (std::int64_t& size : shape) size = 2 * size + 1;
-  Tensor out = to(full(shape, 7, {.dtype = DType::f64}), x.dtype());
+  Tensor out = to(full(shape, 7, {.dtype = DType::f64, .device = x.device()}), x.dtype());
   for (int d = 0; d < x.dim(); ++d) out = slice(out, d, 1, out.size(d), 2);
   copy_(out, x);
   return out;
@@ -208,6 +209,53 @@ void check_values(const OpCases& cases) {
     try_layout("strided", strided);
     if (c.expandable) try_layout("expanded", expanded);
   });
+}
+
+namespace {
+
+Result on_cpu(const Result& r) {
+  Result moved;
+  for (const Tensor& y : r.outputs) moved.outputs.push_back(to(y, kCpu));
+  for (const Tensor& g : r.gradients) moved.gradients.push_back(to(g, kCpu));
+  return moved;
+}
+
+}  // namespace
+
+void check_on_gpu(const OpCases& cases) {
+  if (cuda::device_count() == 0) SKIP("no GPU");
+  constexpr Device kGpu{DeviceType::cuda, 0};
+  std::string missing;
+  for_each_case(cases, [&](const OpCase& c, const Tensors& inputs) {
+    const auto compare = [&](DType dtype, double tolerance, const char* layout,
+                             const auto& change) {
+      Tensors cpu, gpu;
+      for (const Tensor& x : inputs) {
+        const Tensor given = is_floating(x.dtype()) ? to(x, dtype) : x;
+        cpu.push_back(change(given));
+        gpu.push_back(change(to(given, kGpu)));
+      }
+      const Result expected = evaluate(c, cpu), got = evaluate(c, gpu);
+      for (const Tensor& y : got.outputs) CHECK(y.device() == kGpu);
+      const std::string text = difference(on_cpu(got), expected, tolerance);
+      if (!text.empty()) FAIL_CHECK(layout << " inputs, " << name_of(dtype) << ": " << text);
+    };
+    const auto in_layouts = [&](DType dtype, double tolerance) {
+      compare(dtype, tolerance, "dense", [](const Tensor& x) { return x; });
+      compare(dtype, tolerance, "transposed", transposed);
+      compare(dtype, tolerance, "strided", strided);
+      if (c.expandable) compare(dtype, tolerance, "expanded", expanded);
+    };
+    try {
+      in_layouts(DType::f64, c.f64_tolerance);
+      in_layouts(DType::f32, c.f32_tolerance);
+      if (c.bf16_tolerance > 0) in_layouts(DType::bf16, c.bf16_tolerance);
+    } catch (const Error& e) {
+      if (std::string_view(e.what()).find("has no CUDA kernel") == std::string_view::npos) throw;
+      missing += fmt::format("\n  {}: {}", c.name, e.what());
+    }
+  });
+  if (!missing.empty()) SKIP("not compared:" << missing);
 }
 
 std::int64_t random_between(Generator& generator, std::int64_t low, std::int64_t high) {

@@ -6,13 +6,14 @@
 //   {.name = "mul", .inputs = {real({2, 3}), real({3})}, .f = [](const Tensors& x) { return x[0] *
 //   x[1]; }}
 //
-// A new family: a new file with a function that makes its cases, and two TEST_CASEs that call
-// check_gradients ("[gradcheck]") and check_values ("[unit]") with them; name it in
-// tests/CMakeLists.txt.
+// A new family: a new file with a function that makes its cases, and three TEST_CASEs that call
+// check_gradients ("[gradcheck]"), check_values ("[unit]") and check_on_gpu ("[cuda]") with them;
+// name it in tests/CMakeLists.txt. f makes its constants on the device of its inputs.
 //
 //   check_gradients  f64: first and second order gradients against finite differences
 //   check_values     the reference, if the case has one; f32 and bf16 against f64; transposed,
 //                    strided and expanded inputs against dense ones: outputs and gradients
+//   check_on_gpu     the GPU against the CPU, every dtype and layout: outputs and gradients
 #include <functional>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/core/random.hpp>
@@ -75,6 +76,8 @@ using OpCases = std::vector<OpCase>;
 
 void check_gradients(const OpCases& cases);
 void check_values(const OpCases& cases);
+/// Skipped without a GPU, and where the GPU has no kernel, naming these cases.
+void check_on_gpu(const OpCases& cases);
 
 /// A shape of up to `max_rank` dimensions of 0 (seldom), 1 (often) or up to 4.
 Dims random_shape(Generator& generator, int max_rank = 4);
