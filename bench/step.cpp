@@ -1,14 +1,14 @@
 // One VICReg training step: two forward passes, loss, backward, SGD with momentum.
 //
 //   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--precision f32|bf16]
-//              [--profile TRACE]
+//              [--device cpu|cuda] [--profile TRACE]
 //   bench_step 128 3 32 2048 4
 //
 // Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
-// allocator's and the process's peak less what each held once the model was built, and what the
-// allocator holds in the end, in use or for reuse. With --profile, one more step is recorded: where
-// its time goes is printed to the standard error output, the trace goes to the file. bench/compare
-// runs PyTorch's step (torch_step.py) beside it.
+// peak of the device's allocator and of the process less what each held once the model was built,
+// and what the allocator holds in the end, in use or for reuse. With --profile, one more step is
+// recorded: where its time goes is printed to the standard error output, the trace goes to the
+// file. bench/compare runs PyTorch's step (torch_step.py) beside it.
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -72,9 +72,11 @@ int run(std::vector<std::string> args) {
   const std::string precision = take_option(args, "--precision", "f32");
   check(precision == "f32" || precision == "bf16", "bench_step",
         "expected --precision f32 or bf16, got {}", precision);
+  const Device device = parse_device(take_option(args, "--device", "cpu"));
+  const CachingAllocator& memory = allocator(device);
   check(args.size() == 5 || args.size() == 6, "bench_step",
         "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] "
-        "[--precision f32|bf16] [--profile TRACE], got {} arguments",
+        "[--precision f32|bf16] [--device cpu|cuda] [--profile TRACE], got {} arguments",
         args.size());
   const std::int64_t batch = std::stoll(args[0]), channels = std::stoll(args[1]),
                      size = std::stoll(args[2]), d = std::stoll(args[3]),
@@ -86,10 +88,12 @@ int run(std::vector<std::string> args) {
   Networks networks(
       arch == "resnet50" ? 50 : 18,
       {.in_channels = channels, .width = arch == "narrow16" ? 16 : 64, .stem = nn::Stem::cifar}, d);
+  networks.to(device);
   nn::SGD optimizer(networks, {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-6});
   ssl::Vicreg objective({});
-  const Tensor x = randn({batch, size, size, channels}), y = randn({batch, size, size, channels});
-  const std::size_t built = allocator().stats().in_use;
+  const Tensor x = randn({batch, size, size, channels}, {.device = device});
+  const Tensor y = randn({batch, size, size, channels}, {.device = device});
+  const std::size_t built = memory.stats().in_use;
   const double built_mb = process_mb("VmRSS");
   std::vector<double> seconds;
   double loss = 0;
@@ -103,10 +107,10 @@ int run(std::vector<std::string> args) {
     }();
     output.loss.backward();
     optimizer.step();
-    loss = output.loss.item();
+    loss = output.loss.item();  // waits for a GPU, too
   };
   for (std::int64_t i = 0; i < steps + kWarmUp; ++i) {
-    if (i == kWarmUp) from_system = allocator().stats().from_system;
+    if (i == kWarmUp) from_system = memory.stats().from_system;
     const auto start = std::chrono::steady_clock::now();
     step();
     const auto taken = std::chrono::steady_clock::now() - start;
@@ -114,9 +118,10 @@ int run(std::vector<std::string> args) {
   }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
-  const nlohmann::json result = {
+  nlohmann::json result = {
       {"arch", arch},
       {"precision", precision},
+      {"device", to_string(device)},
       {"batch", batch},
       {"image", {channels, size, size}},
       {"d", d},
@@ -124,18 +129,18 @@ int run(std::vector<std::string> args) {
       {"min_s", seconds.front()},
       {"images_per_s", 2.0 * static_cast<double>(batch) / median},
       {"loss", loss},
-      {"allocator_peak_mb", static_cast<double>(allocator().stats().peak - built) / 1e6},
+      {"allocator_peak_mb", static_cast<double>(memory.stats().peak - built) / 1e6},
       {"allocator_held_mb",
-       static_cast<double>(allocator().stats().in_use + allocator().stats().cached - built) / 1e6},
+       static_cast<double>(memory.stats().in_use + memory.stats().cached - built) / 1e6},
       {"blocks_from_system_per_step",
-       static_cast<double>(allocator().stats().from_system - from_system) /
-           static_cast<double>(steps)},
+       static_cast<double>(memory.stats().from_system - from_system) / static_cast<double>(steps)},
       {"memory_mb", process_mb("VmHWM") - built_mb},
       {"process_peak_mb", process_mb("VmHWM")},
       {"processor", machine().processor},
       {"instruction_set", machine().instruction_set},
       {"native_bf16", has_native_bf16()},
       {"threads", machine().threads}};
+  if (device.type == DeviceType::cuda) result["gpu"] = describe_gpu(device);
   fmt::print("{}\n", result.dump());
   if (!trace.empty()) {
     Profiler profiler;

@@ -1,7 +1,8 @@
 """PyTorch's VICReg step, the counterpart of bench/step.cpp; called by bench/compare.
 
 usage: torch_step.py MODE BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16]
-MODE joins any of fp32, bf16, cl (channels-last) and compile with underscores: bf16_cl_compile.
+MODE joins any of fp32, bf16, cl (channels-last), compile, graphs (with compile: its mode
+"reduce-overhead") and cuda with underscores: bf16_cl_compile.
 """
 import json
 import pathlib
@@ -43,7 +44,9 @@ encoder.fc = nn.Identity()
 expander = nn.Sequential(nn.Linear(features, d, bias=False), nn.BatchNorm1d(d), nn.ReLU(True),
                          nn.Linear(d, d, bias=False), nn.BatchNorm1d(d), nn.ReLU(True),
                          nn.Linear(d, d, bias=False))
-x, y = torch.randn(batch, channels, size, size), torch.randn(batch, channels, size, size)
+device = "cuda" if "cuda" in mode else "cpu"
+encoder, expander = encoder.to(device), expander.to(device)
+x, y = (torch.randn(batch, channels, size, size, device=device) for _ in range(2))
 if "cl" in mode:
     encoder = encoder.to(memory_format=torch.channels_last)
     x, y = (t.to(memory_format=torch.channels_last) for t in (x, y))
@@ -75,15 +78,19 @@ def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 built_mb = process_mb("VmRSS")
-step_loss = torch.compile(loss_of) if "compile" in mode else loss_of
+step_loss = loss_of
+if "compile" in mode:
+    step_loss = torch.compile(loss_of, mode="reduce-overhead" if "graphs" in mode else "default")
 seconds = []
 for _ in range(steps + 2):
     start = time.perf_counter()
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled="bf16" in mode):
+    with torch.autocast(device, dtype=torch.bfloat16, enabled="bf16" in mode):
         loss = step_loss(x, y)
     loss.backward()
     optimizer.step()
+    if device == "cuda":
+        torch.cuda.synchronize()
     seconds.append(time.perf_counter() - start)
 seconds = sorted(seconds[2:])
 print(json.dumps({"arch": arch, "mode": sys.argv[1], "median_s": seconds[len(seconds) // 2],

@@ -74,7 +74,7 @@ int main(int argc, char** argv) {
   app::StudyOptions options;
   options.controls = {"untrained", "linear"};
   std::vector<std::string> experiments = app::experiment_names(), overrides;
-  std::string out = "analysis", protocol = "quick";
+  std::string out = "analysis", protocol = "quick", device = "cpu";
   bool no_controls = false;
   cli.add_option("--group", options.groups,
                  "NAME=PATH,PATH: run directories, encoders or checkpoints of one method, one per "
@@ -98,10 +98,12 @@ int main(int argc, char** argv) {
   cli.add_option("--control-seeds", options.control_seeds, "networks per control")
       ->capture_default_str()
       ->check(CLI::Range(1, 100));
+  cli.add_option("--device", device, "of the networks: cpu, cuda or cuda:N")->capture_default_str();
   cli.add_option("--seed", options.seed, "of noise, order of images and controls")
       ->capture_default_str();
   CLI11_PARSE(cli, argc, argv);
   try {
+    options.device = app::usable_device(device);
     if (no_controls) options.controls.clear();
     for (const std::string& name : experiments) app::check_experiment(name);
     Json json = protocol == "paper" ? app::paper_settings() : Json::object();

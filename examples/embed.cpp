@@ -18,20 +18,23 @@ using namespace invar;
 
 int main(int argc, char** argv) {
   CLI::App app("The features of every image of a data set, as NumPy files.");
-  std::string file, data, out, split = "test";
+  std::string file, data, out, split = "test", device_name = "cpu";
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
   app.add_option("--out", out, "folder for features.npy and labels.npy")->required();
   app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
   app.add_option("--split", split, "train or test")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();
+  app.add_option("--device", device_name, "cpu, cuda or cuda:N")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
+    const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);
+    trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
     const auto embedded =
-        app::features_of(trained.encoder, images, experiment.test_view, "features");
+        app::features_of(trained.encoder, images, experiment.test_view, "features", device);
     std::error_code error;
     std::filesystem::create_directories(out, error);
     check(!error, "embed", "expected to create the folder '{}', got \"{}\"", out, error.message());

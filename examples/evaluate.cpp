@@ -15,11 +15,12 @@ using namespace invar;
 
 int main(int argc, char** argv) {
   CLI::App app("kNN and linear-probe accuracy of a trained encoder.");
-  std::string file, data, out;
+  std::string file, data, out, device_name = "cpu";
   ssl::KnnOptions knn;
   ssl::LinearProbeOptions linear;
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
   app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
+  app.add_option("--device", device_name, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--k", knn.k, "neighbours")->capture_default_str();
   app.add_option("--temperature", knn.temperature, "of the neighbours' weights")
       ->capture_default_str();
@@ -29,13 +30,17 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "write the JSON result here too");
   CLI11_PARSE(app, argc, argv);
   try {
+    const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);
+    trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
+    const auto features = [&](const DatasetPtr& images, const char* label) {
+      return app::features_of(trained.encoder, images, experiment.test_view, label, device);
+    };
     const app::Scores scores =
-        app::score(app::features_of(trained.encoder, train, experiment.test_view, "train features"),
-                   app::features_of(trained.encoder, test, experiment.test_view, "test features"),
+        app::score(features(train, "train features"), features(test, "test features"),
                    static_cast<std::int64_t>(train->classes().size()), knn, linear);
     const Json result = {{"file", file},
                          {"data", trained.config["data"]},

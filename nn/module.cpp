@@ -135,22 +135,33 @@ void Module::zero_grad() {
   }
 }
 
-Module& Module::to(DType dtype) {
-  check(is_floating(dtype), "to", "expected a floating dtype for a module, got {}", dtype);
-  walk("", [dtype](const std::string&, Member member) {
+void Module::replace(const std::function<Tensor(const Tensor&)>& f) {
+  walk("", [&](const std::string&, Member member) {
     if (const auto* parameter = std::get_if<Parameter*>(&member)) {
       Parameter& p = **parameter;
-      if (!p.defined() || p.dtype() == dtype) return;
+      const Tensor made = p.defined() ? f(p.detach()) : Tensor();
+      if (!made.defined()) return;
       const bool trained = p.requires_grad();
-      p = Parameter(invar::to(p.detach(), dtype), p.layout());
+      p = Parameter(made, p.layout());
       if (!trained) p.requires_grad_(false);
     } else {
       Buffer& b = **std::get_if<Buffer*>(&member);
-      if (b.defined() && is_floating(b.dtype()) && b.dtype() != dtype) {
-        b = Buffer(invar::to(b, dtype));
-      }
+      const Tensor made = b.defined() ? f(b) : Tensor();
+      if (made.defined()) b = Buffer(made);
     }
   });
+}
+
+Module& Module::to(DType dtype) {
+  check(is_floating(dtype), "to", "expected a floating dtype for a module, got {}", dtype);
+  replace([&](const Tensor& x) {
+    return is_floating(x.dtype()) && x.dtype() != dtype ? invar::to(x, dtype) : Tensor();
+  });
+  return *this;
+}
+
+Module& Module::to(Device device) {
+  replace([&](const Tensor& x) { return x.device() != device ? invar::to(x, device) : Tensor(); });
   return *this;
 }
 

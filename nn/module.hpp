@@ -132,6 +132,8 @@ class Module {
   /// Converts the floating-point parameters and buffers, which become new tensors: an optimiser is
   /// made afterwards. Converting to the dtype that they have changes nothing.
   Module& to(DType dtype);
+  /// Moves all parameters and buffers, which become new tensors unless they are there already.
+  Module& to(Device device);
 
   /// Parameters and buffers by name in the files' layout (state_dict.hpp).
   StateDict state_dict() const;
@@ -159,6 +161,8 @@ class Module {
   /// Calls f(path, member) for all parameters and buffers, a module's own before its children's.
   void walk(const std::string& prefix,
             const std::function<void(const std::string& path, Member member)>& f) const;
+  /// Puts f of each parameter and buffer in its place; undefined: it stays.
+  void replace(const std::function<Tensor(const Tensor&)>& f);
 
   bool training_ = true;
 };

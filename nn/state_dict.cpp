@@ -97,7 +97,8 @@ LoadReport load_state_dict(std::string_view op, const std::vector<NamedTensor>& 
   NoGrad guard;
   for (const NamedTensor& target : targets) {
     const auto found = state.find(target.name);
-    if (found != state.end()) copy_(file_view(target.tensor, target.layout), found->second);
+    if (found == state.end()) continue;
+    copy_(file_view(target.tensor, target.layout), to(found->second, target.tensor.device()));
   }
   return report;
 }

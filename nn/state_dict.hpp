@@ -50,8 +50,8 @@ struct LoadReport {
 LoadReport check_state_dict(std::string_view op, const std::vector<NamedTensor>& targets,
                             const StateDict& state, bool strict = true);
 
-/// check_state_dict, then the copy into every target that the state dict has. After an error
-/// nothing was changed.
+/// check_state_dict, then the copy into every target that the state dict has, on whichever device
+/// each of the two is. After an error nothing was changed.
 LoadReport load_state_dict(std::string_view op, const std::vector<NamedTensor>& targets,
                            const StateDict& state, bool strict = true);
 

@@ -1,6 +1,7 @@
 #pragma once
 // What results may depend on beside seed and configuration; see docs/determinism.md. Checkpoints
 // and run directories record it.
+#include <invar/core/device.hpp>
 #include <string>
 
 namespace invar {
@@ -17,6 +18,10 @@ struct Machine {
 
 /// This process's.
 Machine machine();
+
+/// A GPU and the versions that results on it may depend on: "NVIDIA H200, CUDA 13.0
+/// (driver's 13.0), cuDNN 9.19.0". Error without it.
+std::string describe_gpu(Device gpu);
 
 /// True iff the processor has bf16 instructions that oneDNN uses (AVX-512 BF16, AMX). Elsewhere
 /// bf16 operands are converted to f32 and results rounded, which costs more than computing in f32.

@@ -2,8 +2,9 @@
 
 usage: unpack_wheels.py WHEEL_FOLDER PREFIX
 
-The oneDNN wheels hold nothing else. Shared libraries that a wheel stores once per name (zip files
-have no links) become one file and symbolic links.
+The oneDNN wheels hold nothing else; that of cudnn-frontend has an include/ beside its Python.
+Shared libraries that a wheel stores once per name (zip files have no links) become one file and
+symbolic links.
 """
 
 import os
@@ -18,7 +19,7 @@ def unpack(wheel: pathlib.Path, prefix: pathlib.Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         # Longest names first: libdnnl.so.3.2 is the file, libdnnl.so.3 and libdnnl.so the links.
         for info in sorted(archive.infolist(), key=lambda i: -len(i.filename)):
-            match = re.fullmatch(r"[^/]+\.data/data/(.+[^/])", info.filename)
+            match = re.fullmatch(r"(?:[^/]+\.data/data/|(?=include/))(.+[^/])", info.filename)
             if not match:
                 continue
             target = prefix / match[1]

@@ -3,6 +3,7 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/optim/adam.hpp>
 #include <invar/nn/optim/schedule.hpp>
+#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
@@ -76,8 +77,8 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
     const auto [similarity, index] = topk(matmul(narrow(queries, 0, at, n), bank), k, 1);
     const Tensor neighbours =
         reshape(index_select(train.labels, 0, reshape(index, {n * k})), {n, k});
-    const Tensor votes =
-        scatter_add(zeros({n, classes}), 1, neighbours, exp(similarity / options.temperature));
+    const Tensor votes = scatter_add(zeros({n, classes}, bank.options()), 1, neighbours,
+                                     exp(similarity / options.temperature));
     correct += sum(eq(argmax(votes, 1), narrow(test.labels, 0, at, n))).item();
   }
   return 100.0 * correct / static_cast<double>(queries.size(0));
@@ -97,8 +98,9 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   const Tensor inputs = ((train.features - centre) / scale).detach();
 
   const double bound = 1.0 / std::sqrt(static_cast<double>(d));
-  Tensor weight = (rand({classes, d}, {}, generator) * 2 - 1) * bound;
-  Tensor bias = (rand({classes}, {}, generator) * 2 - 1) * bound;
+  const TensorOptions placed{.device = inputs.device()};
+  Tensor weight = (rand({classes, d}, placed, generator) * 2 - 1) * bound;
+  Tensor bias = (rand({classes}, placed, generator) * 2 - 1) * bound;
   weight.requires_grad_();
   bias.requires_grad_();
   nn::AdamW optimizer(nn::ParameterList(Tensors{weight, bias}),
@@ -108,7 +110,7 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
       {.base_lr = options.learning_rate, .total_steps = options.epochs * steps_per_epoch});
   std::int64_t step = 0;
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
-    const Tensor order = randperm(n, generator);
+    const Tensor order = to(randperm(n, generator), inputs.device());
     for (std::int64_t i = 0; i < steps_per_epoch; ++i, ++step) {
       const Tensor rows = narrow(order, 0, i * batch, batch);
       const Tensor logits = linear(index_select(inputs, 0, rows), weight, bias);

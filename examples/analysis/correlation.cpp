@@ -36,7 +36,7 @@ Json correlation(const Study& study, const CorrelationSettings& settings) {
     if (!subject.trained) continue;
     if (settings.checkpoints) {
       for (const auto& [step, path] : subject.checkpoints) {
-        candidates.push_back({&subject, step, load_pair(path).encoder});
+        candidates.push_back({&subject, step, load_pair(path, study.device).encoder});
       }
     }
     candidates.push_back({&subject, -1, subject.encoder});

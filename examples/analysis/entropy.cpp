@@ -48,7 +48,7 @@ Json entropy(const Study& study, const EntropySettings& settings) {
   Json rows = Json::array(), last = Json::array();
   for (const Subject& subject : study.subjects) {
     for (const auto& [step, path] : subject.checkpoints) {
-      for (const auto& [key, z] : embeddings(load_pair(path), images)) {
+      for (const auto& [key, z] : embeddings(load_pair(path, study.device), images)) {
         check(z.size(1) == widths[key], "entropy",
               "expected {} outputs of one width, got {} and {} in '{}': entropies of different "
               "dimensions cannot be compared",

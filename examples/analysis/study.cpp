@@ -23,17 +23,28 @@ namespace {
 
 constexpr const char* kCheckpointPrefix = "step-";
 
-Network network_of(std::shared_ptr<nn::ResNet> encoder) {
-  encoder->eval();
-  encoder->requires_grad_(false);
-  return [encoder](const Tensor& x) { return (*encoder)(x); };
+/// f with its argument taken to the device and its value back.
+template <class F>
+Network computed_on(Device device, F f) {
+  return [=](const Tensor& x) { return to(f(to(x, device)), kCpu); };
 }
 
-NetworkPair pair_of(const std::shared_ptr<Branch>& branch) {
-  branch->eval();
-  branch->requires_grad_(false);
-  return {[branch](const Tensor& x) { return branch->encoder(x); },
-          [branch](const Tensor& x) { return branch->expander(branch->encoder(x)); }};
+void freeze(nn::Module& network, Device device) {
+  network.eval();
+  network.requires_grad_(false);
+  network.to(device);
+}
+
+Network network_of(std::shared_ptr<nn::ResNet> encoder, Device device) {
+  freeze(*encoder, device);
+  return computed_on(device, [encoder](const Tensor& x) { return (*encoder)(x); });
+}
+
+NetworkPair pair_of(const std::shared_ptr<Branch>& branch, Device device) {
+  freeze(*branch, device);
+  return {computed_on(device, [branch](const Tensor& x) { return branch->encoder(x); }),
+          computed_on(device,
+                      [branch](const Tensor& x) { return branch->expander(branch->encoder(x)); })};
 }
 
 /// step-000000012.safetensors -> 12.
@@ -57,7 +68,7 @@ bool has_expander(const fs::path& file) {
   });
 }
 
-Subject load_subject(const std::string& group, const fs::path& path) {
+Subject load_subject(const std::string& group, const fs::path& path, Device device) {
   Subject subject{
       .group = group, .name = path.string(), .config = {}, .encoder = {}, .expander = {}};
   fs::path file = path;
@@ -74,22 +85,22 @@ Subject load_subject(const std::string& group, const fs::path& path) {
       file = subject.checkpoints.back().second;
     }
     if (!subject.checkpoints.empty()) {
-      subject.expander = load_pair(subject.checkpoints.back().second).expander;
+      subject.expander = load_pair(subject.checkpoints.back().second, device).expander;
     }
   } else {
     check(fs::exists(file), "analyze", "expected a file or a run directory, got no '{}'",
           path.string());
-    if (has_expander(file)) subject.expander = load_pair(file).expander;
+    if (has_expander(file)) subject.expander = load_pair(file, device).expander;
   }
   TrainedEncoder trained = load_encoder(file, "");
   subject.config = trained.config;
-  subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)));
+  subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)), device);
   if (group.empty()) subject.group = subject.config.at("objective").at("name").get<std::string>();
   return subject;
 }
 
 /// "name=path,path" or "path,path".
-void load_group(const std::string& text, std::vector<Subject>& subjects) {
+void load_group(const std::string& text, Device device, std::vector<Subject>& subjects) {
   const std::size_t equals = text.find('=');
   const std::string group = equals == std::string::npos ? "" : text.substr(0, equals);
   check(equals != 0, "--group", "expected NAME=PATH,PATH, got \"{}\"", text);
@@ -98,14 +109,14 @@ void load_group(const std::string& text, std::vector<Subject>& subjects) {
         "expected NAME=PATH,PATH, got \"{}\"", text);
   for (std::size_t at = 0; at < paths.size();) {
     const std::size_t comma = std::min(paths.find(',', at), paths.size());
-    subjects.push_back(load_subject(group, paths.substr(at, comma - at)));
+    subjects.push_back(load_subject(group, paths.substr(at, comma - at), device));
     at = comma + 1;
   }
 }
 
 }  // namespace
 
-NetworkPair load_pair(const fs::path& checkpoint) {
+NetworkPair load_pair(const fs::path& checkpoint, Device device) {
   const SafetensorsFile file(checkpoint);
   const auto config = file.metadata().find("config");
   check(config != file.metadata().end(), "analyze",
@@ -120,12 +131,12 @@ NetworkPair load_pair(const fs::path& checkpoint) {
   const auto branch = std::make_shared<Branch>(experiment, static_cast<int>(first->second.size(1)));
   branch->encoder.load_state_dict(encoder_state);
   branch->expander.load_state_dict(nn::select(state, "expander."));
-  return pair_of(branch);
+  return pair_of(branch, device);
 }
 
-Study::Study(const StudyOptions& options) : seed(options.seed) {
+Study::Study(const StudyOptions& options) : seed(options.seed), device(options.device) {
   check(!options.groups.empty(), "analyze", "expected at least one run, encoder or checkpoint");
-  for (const std::string& group : options.groups) load_group(group, subjects);
+  for (const std::string& group : options.groups) load_group(group, device, subjects);
   Json config = subjects.front().config;
   if (!options.data.empty()) {
     config["data"] = Json::parse(options.data, nullptr, /*allow_exceptions=*/false);
@@ -227,8 +238,8 @@ NetworkPair Study::untrained(std::uint64_t i) const {
   };
   nn::update_bn(branch->encoder, once(pixels));
   branch->eval();
-  nn::update_bn(branch->expander, once(apply_in_chunks(pair_of(branch).encoder, pixels)));
-  return pair_of(branch);
+  nn::update_bn(branch->expander, once(apply_in_chunks(pair_of(branch, kCpu).encoder, pixels)));
+  return pair_of(branch, device);
 }
 
 std::int64_t Study::classes() const {

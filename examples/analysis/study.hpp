@@ -24,7 +24,7 @@
 
 namespace invar::app {
 
-/// [n, H, W, C] -> [n, d] in eval mode.
+/// [n, H, W, C] -> [n, d] in eval mode, from the CPU to the CPU wherever it is computed.
 using Network = std::function<Tensor(const Tensor&)>;
 
 struct Subject {
@@ -43,8 +43,8 @@ struct Subject {
 struct NetworkPair {
   Network encoder, expander;
 };
-/// The trained (not the averaged) ones of a checkpoint.
-NetworkPair load_pair(const std::filesystem::path& checkpoint);
+/// The trained (not the averaged) ones of a checkpoint, to be computed on `device`.
+NetworkPair load_pair(const std::filesystem::path& checkpoint, Device device);
 
 struct StudyOptions {
   /// "vicreg=runs/v0,runs/v1": a group; without "name=" each path goes to the group of its
@@ -54,6 +54,7 @@ struct StudyOptions {
   std::int64_t control_seeds = 3;
   std::string data;  ///< JSON that replaces the data set of the first subject; empty: that one
   std::uint64_t seed = 0;
+  Device device = kCpu;  ///< of the trained and untrained networks
 };
 
 class Study {
@@ -63,6 +64,7 @@ class Study {
   explicit Study(const StudyOptions& options);
 
   std::uint64_t seed;
+  Device device;
   std::vector<Subject> subjects;         ///< groups in the order given, then the controls
   std::optional<Experiment> experiment;  ///< of the first subject: data, views
   Json data;

@@ -1,6 +1,7 @@
 #include "experiment.hpp"
 
 #include <algorithm>
+#include <invar/core/allocator.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/core/random.hpp>
 #include <invar/nn/optim/adam.hpp>
@@ -58,6 +59,10 @@ TrainingOptions read_training(const Json& json) {
   const auto precision = reader.get<std::string>("precision", "f32");
   check_name("training", precision, {"f32", "bf16"});
   o.precision = precision == "bf16" ? DType::bf16 : DType::f32;
+  o.device = parse_device(reader.get<std::string>("device", "cpu"));
+  o.allow_tf32 = reader.get("allow_tf32", o.allow_tf32);
+  o.deterministic = reader.get("deterministic", o.deterministic);
+  o.benchmark = reader.get("benchmark", o.benchmark);
   o.clip_grad_norm = reader.get("clip_grad_norm", o.clip_grad_norm);
   o.workers = reader.get("workers", o.workers);
   o.log_every = reader.get("log_every", o.log_every);
@@ -209,6 +214,12 @@ std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::in
 }
 
 }  // namespace
+
+Device usable_device(const std::string& name) {
+  const Device device = parse_device(name);
+  allocator(device);  // says what is lacking
+  return device;
+}
 
 Experiment::Experiment(const Json& config)
     : test_view(make_pipeline(section(config, "test_view"))), config_(config) {

@@ -11,7 +11,8 @@
 //    "objective":  {"name": "vicreg"},                         ssl/objective.hpp
 //    "optimizer":  {"name": "adamw", "lr": 3e-3, "weight_decay": 1e-4},
 //    "schedule":   {"warmup_steps": 100},
-//    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99, "precision": "f32"},
+//    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99, "precision": "f32",
+//                    "device": "cpu"},
 //    "checkpoints": {"every_steps": 0, "keep": 2},
 //    "diagnostics": {"every_steps": 100, "of": ["rankme"]},    ssl/information/diagnostics.hpp
 //    "evaluation": {"baselines": true}}
@@ -46,6 +47,11 @@ struct TrainingOptions {
   ConvChoices conv_choices;
   /// "f32" or "bf16" in the configuration: what the networks run under (ops/autocast.hpp).
   DType precision = DType::f32;
+  /// "cpu", "cuda" or "cuda:N" in the configuration: where networks and batches are.
+  Device device = kCpu;
+  bool allow_tf32 = false;      ///< on a GPU, for what is f32 (ops/cuda/settings.hpp)
+  bool deterministic = false;   ///< on a GPU: the same bits from run to run (the same header)
+  bool benchmark = false;       ///< on a GPU: convolutions are chosen by timing (the same header)
   double clip_grad_norm = 0;    ///< 0: no clipping
   int workers = -1;             ///< of the loader; -1: its choice
   std::int64_t log_every = 20;  ///< steps between two lines of metrics
@@ -71,8 +77,12 @@ struct EvaluationOptions {
   ssl::LinearProbeOptions linear;
 };
 
+/// The device of that name. Error if this build or this machine does not have it.
+Device usable_device(const std::string& name);
+
 class Experiment {
  public:
+  /// Checks names and keys; whether the device exists here is for those who use it.
   explicit Experiment(const Json& config);
 
   DatasetPtr load(Split split) const;

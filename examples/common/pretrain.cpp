@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <invar/core/random.hpp>
+#include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/machine.hpp>
 #include <invar/ops/view.hpp>
 
@@ -40,11 +41,13 @@ class RawPixels : public nn::Module {
 /// Evaluates on the labelled data; adds "<name>_knn" and "<name>_linear" to `result`.
 void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPtr& train,
               const DatasetPtr& test, const std::string& name, Json& result) {
-  const auto scores =
-      score(features_of(encoder, train, experiment.test_view, name + ": train features"),
-            features_of(encoder, test, experiment.test_view, name + ": test features"),
-            static_cast<std::int64_t>(train->classes().size()), experiment.evaluation.knn,
-            experiment.evaluation.linear);
+  const auto features = [&](const DatasetPtr& images, const char* which) {
+    return features_of(encoder, images, experiment.test_view,
+                       fmt::format("{}: {} features", name, which), experiment.training.device);
+  };
+  const auto scores = score(features(train, "train"), features(test, "test"),
+                            static_cast<std::int64_t>(train->classes().size()),
+                            experiment.evaluation.knn, experiment.evaluation.linear);
   result[name + "_knn"] = scores.knn;
   result[name + "_linear"] = scores.linear;
   fmt::print("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);
@@ -54,13 +57,17 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
-  for (const std::string& difference : run.record_environment()) {
+  for (const std::string& difference : run.record_environment(experiment.training.device)) {
     if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
   }
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
   set_conv_choices(experiment.training.conv_choices);
-  if (experiment.training.precision == DType::bf16 && !has_native_bf16()) {
+  cuda::set_allow_tf32(experiment.training.allow_tf32);
+  cuda::use_deterministic_algorithms(experiment.training.deterministic);
+  cuda::set_benchmark(experiment.training.benchmark);
+  if (experiment.training.precision == DType::bf16 &&
+      experiment.training.device.type == DeviceType::cpu && !has_native_bf16()) {
     fmt::print(stderr,
                "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than "
                "f32 here\n");
@@ -123,6 +130,7 @@ int pretrain_main(int argc, char** argv) {
     inline_conv_choices(config);
     // A configuration that is wrong must not leave a directory behind.
     const Experiment checked(config);
+    usable_device(to_string(checked.training.device));
     return pretrain(RunDirectory::create(out, config), false, profile);
   } catch (const std::exception& error) {
     fmt::print(stderr, "pretrain: {}\n", error.what());

@@ -94,14 +94,15 @@ void RunDirectory::cut_metrics(std::int64_t last_step) {
   write_file_atomically(path_ / kMetrics, [&](FileWriter& file) { file.write(kept); });
 }
 
-std::vector<std::string> RunDirectory::record_environment() const {
+std::vector<std::string> RunDirectory::record_environment(Device device) const {
   const Machine here = machine();
-  const Json now = {{"invar", version()},
-                    {"processor", here.processor},
-                    {"instruction_set", here.instruction_set},
-                    {"own_kernels", here.own_kernels},
-                    {"onednn", here.onednn},
-                    {"threads", here.threads}};
+  Json now = {{"invar", version()},
+              {"processor", here.processor},
+              {"instruction_set", here.instruction_set},
+              {"own_kernels", here.own_kernels},
+              {"onednn", here.onednn},
+              {"threads", here.threads}};
+  if (device.type == DeviceType::cuda) now["gpu"] = describe_gpu(device);
   std::vector<std::string> differences;
   if (fs::exists(path_ / "environment.json")) {
     const Json before = read_json(path_ / "environment.json");

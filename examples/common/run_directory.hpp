@@ -12,6 +12,7 @@
 // back to the checkpoint when a run resumes, so that it reads as if the run had never stopped.
 #include <cstdint>
 #include <filesystem>
+#include <invar/core/device.hpp>
 #include <invar/core/json_reader.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -39,8 +40,8 @@ class RunDirectory {
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
 
   /// Writes environment.json; returns what differs from the one before that may change results
-  /// (processor, threads, versions), for a warning.
-  std::vector<std::string> record_environment() const;
+  /// (processor, threads, versions, the GPU if `device` is one), for a warning.
+  std::vector<std::string> record_environment(Device device) const;
 
   void write_json(const char* name, const Json& json) const;
 

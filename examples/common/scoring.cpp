@@ -2,11 +2,12 @@
 
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
+#include <invar/ops/convert.hpp>
 
 namespace invar::app {
 
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
-                                  const Pipeline& view, const std::string& label) {
+                                  const Pipeline& view, const std::string& label, Device device) {
   constexpr std::int64_t kBatch = 500;
   Loader loader(images, {view},
                 {.batch_size = kBatch, .shuffle = false, .drop_last = false, .epochs = 1});
@@ -17,7 +18,7 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
     if (loader.done()) return {};
     Batch batch = loader.next();
     done += batch.labels.numel();
-    return {batch.views[0], batch.labels};
+    return {to(batch.views[0], device), to(batch.labels, device)};
   });
   progress.finish();
   return features;

@@ -14,9 +14,10 @@ struct Scores {
   double linear = 0;
 };
 
-/// Features of every image under `view`, in order, with a progress line named `label`.
+/// Features of every image under `view`, in order, with a progress line named `label`; they and
+/// their labels are on `device`, where the encoder is.
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
-                                  const Pipeline& view, const std::string& label);
+                                  const Pipeline& view, const std::string& label, Device device);
 
 Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
              std::int64_t classes, const ssl::KnnOptions& knn,

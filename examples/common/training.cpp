@@ -5,12 +5,17 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/optim/clip.hpp>
 #include <invar/nn/profile.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 
 namespace invar::app {
 namespace {
+
+/// Of a checkpoint's metadata: the plans of convolutions that were chosen by timing.
+constexpr const char* kPlans = "conv_plans";
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -40,6 +45,7 @@ void Branch::members(nn::Members& m) {
 Networks::Networks(const Experiment& experiment, int channels)
     : online(experiment, channels), objective(experiment.make_objective()) {
   if (objective->needs().targets) target.emplace(online).requires_grad_(false);
+  to(experiment.training.device);
 }
 
 void Networks::members(nn::Members& m) {
@@ -73,6 +79,9 @@ void Training::resume() {
   if (const auto file = checkpoints_.latest()) {
     const nn::TrainingState saved = nn::load_checkpoint(*file, parts());
     step_ = saved.step;
+    if (const auto plans = saved.metadata.find(kPlans); plans != saved.metadata.end()) {
+      cuda::set_plan_choices(Json::parse(plans->second).get<cuda::PlanChoices>());
+    }
     const Json own = Json::parse(saved.metadata.at("pretrain"));
     epoch_loss_ = own.at("epoch_loss").get<double>();
     train_seconds_ = own.at("train_seconds").get<double>();
@@ -140,12 +149,14 @@ void Training::refresh_average(const DatasetPtr& images) {
   std::int64_t done = 0;
   nn::update_bn(average_->model(), [&]() -> Tensor {
     if (loader.done() || done++ == kBatches) return {};
-    return loader.next().views[0];
+    return to(loader.next().views[0], options_.device);
   });
 }
 
 ssl::ObjectiveOutput Training::train_step(bool diagnose) {
-  const Batch batch = loader_.next();
+  Batch batch = loader_.next();
+  for (Tensor& view : batch.views) view = to(view, options_.device);
+  if (batch.labels.defined()) batch.labels = to(batch.labels, options_.device);
   optimizer_->set_lr(schedule_->lr(step_));
   optimizer_->zero_grad();
   const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
@@ -217,15 +228,14 @@ void Training::end_epoch(Progress& progress) {
 }
 
 void Training::save(std::optional<double> score) {
-  checkpoints_.save(
-      parts(),
-      {.step = step_,
-       .epoch = step_ / loader_.steps_per_epoch(),
-       .score = score,
-       .metadata = {
-           {"config", run_.config().dump()},
-           {"pretrain",
-            Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}}});
+  Metadata metadata = {
+      {"config", run_.config().dump()},
+      {"pretrain", Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}};
+  if (options_.benchmark) metadata[kPlans] = Json(cuda::plan_choices()).dump();
+  checkpoints_.save(parts(), {.step = step_,
+                              .epoch = step_ / loader_.steps_per_epoch(),
+                              .score = score,
+                              .metadata = std::move(metadata)});
 }
 
 nn::CheckpointParts Training::parts() {

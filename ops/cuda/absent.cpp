@@ -1,4 +1,6 @@
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/cuda/table.hpp>
+#include <invar/ops/machine.hpp>
 
 namespace invar::cuda {
 
@@ -8,3 +10,12 @@ const Kernels& table() {
 }
 
 }  // namespace invar::cuda
+
+namespace invar {
+
+std::string describe_gpu(Device gpu) {
+  cuda::allocator(gpu.index);  // says that there is none
+  return {};
+}
+
+}  // namespace invar

@@ -62,4 +62,21 @@ void lerp(double weight, const Tensors& xs, const Tensors& ys);
 void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
                    const Tensor& out);
 
+// conv.cpp
+void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+            const Tensor& out);
+void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
+                           const Tensor& out);
+void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                            const Tensor& out);
+
+// matmul.cpp
+void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
+
+// linalg.cu; all but solve_triangular wait for the GPU
+void cholesky(const Tensor& x, const Tensor& out);
+void solve_triangular(const Tensor& a, bool upper, const Tensor& x);
+void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors);
+void svdvals(const Tensor& x, const Tensor& values);
+
 }  // namespace invar::cuda

@@ -38,6 +38,14 @@ const Kernels& table() {
     t.adam_step = adam_step;
     t.lerp = lerp;
     t.squared_norms = squared_norms;
+    t.conv2d = conv2d;
+    t.conv2d_backward_input = conv2d_backward_input;
+    t.conv2d_backward_weight = conv2d_backward_weight;
+    t.matmul = matmul;
+    t.cholesky = cholesky;
+    t.solve_triangular = solve_triangular;
+    t.eigh = eigh;
+    t.svdvals = svdvals;
     return t;
   }();
   return kTable;

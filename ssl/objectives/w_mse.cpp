@@ -1,3 +1,4 @@
+#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
@@ -29,7 +30,7 @@ ObjectiveOutput Wmse::compute(const EmbeddedBatch& batch) {
         d, part);
   Tensor loss = zeros({}, batch.embeddings[0].options());
   for (int i = 0; i < options_.iterations; ++i) {
-    const Tensor order = randperm(n);
+    const Tensor order = invar::to(randperm(n), loss.device());
     Tensors w;
     for (const Tensor& z : batch.embeddings) {
       const Tensor parts = reshape(index_select(z, 0, order), {n / part, part, d});

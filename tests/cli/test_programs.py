@@ -459,6 +459,32 @@ class Programs(unittest.TestCase):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
 
+    def test_plans_chosen_by_timing_are_kept(self) -> None:
+        run = self.folder / "timed"
+        done = self.run_program("pretrain", self.config_path, "--out", run, "--set",
+                                "training.benchmark=true", "--set", "training.epochs=1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        metadata, _ = read_safetensors(run / "checkpoints/best.safetensors")
+        self.assertEqual(json.loads(metadata["conv_plans"]), {})  # none on the CPU
+        (run / "result.json").unlink()
+        done = self.run_program("pretrain", "--out", run, "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_device_that_is_not_there_is_refused(self) -> None:
+        never = self.folder / "never_on_a_gpu"
+        self.fails("[cuda] expected", "pretrain", self.config_path, "--out", never,
+                   "--set", "training.device=cuda:99")
+        self.assertIn("\"cuda:N\", got \"tpu\"",
+                      self.fails("[device] expected", "pretrain", self.config_path, "--out", never,
+                                 "--set", "training.device=tpu"))
+        self.assertFalse(never.exists())
+        encoder = self.reference / "encoder.safetensors"
+        self.fails("[cuda] expected", "evaluate", encoder, "--device", "cuda:99")
+        self.fails("[cuda] expected", "embed", encoder, "--out", never, "--device", "cuda:99")
+        self.fails("[cuda] expected", "analyze", "--group", encoder, "--out", never,
+                   "--device", "cuda:99")
+        self.assertFalse(never.exists())
+
     def test_wrong_files_are_refused_with_their_name(self) -> None:
         broken = self.folder / "broken.json"
         broken.write_text('{"seed": 1,\n "data": }')

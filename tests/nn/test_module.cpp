@@ -172,6 +172,15 @@ TEST_CASE("Conversion changes floating-point tensors only") {
   CHECK_THROWS_AS(net.to(DType::i64), Error);
 }
 
+TEST_CASE("A module that is on the device already stays as it is") {
+  Net net;
+  const Tensor before = net.weight;
+  net.to(kCpu);
+  CHECK(net.weight.is_same(before));
+  CHECK_THROWS_AS(net.to(Device{DeviceType::cuda, 63}), Error);
+  CHECK(net.weight.is_same(before));
+}
+
 TEST_CASE("Members need names of their own") {
   class Twice : public nn::Module {
    public:

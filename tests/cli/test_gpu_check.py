@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""scripts/gpu_check without a GPU: that it says so, and, with programs that only pretend, what it makes
+of what they print.
+
+usage: test_gpu_check.py ROOT [unittest arguments]
+"""
+import importlib.machinery
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
+SCRIPT = ROOT / "scripts/gpu_check"
+
+JUNIT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"/>
+<testcase name="c"><skipped message="no"/></testcase>{}</testsuite></testsuites>"""
+TEST_CUDA = """
+import pathlib, sys
+report = next(a for a in sys.argv if a.startswith("junit::out="))[len("junit::out="):]
+pathlib.Path(report).write_text({report!r})
+sys.exit({code})
+"""
+BENCH_STEP = 'import json; print("warm"); print(json.dumps({"median_s": 0.004}))\n'
+SANITIZER = 'print("========= ERROR SUMMARY: 0 errors")\n'
+PRETRAIN = """
+import json, pathlib, signal, sys, time
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir(parents=True, exist_ok=True)
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+(out / "config.json").write_text(" ".join(sys.argv))
+if {endless} and "--resume" not in sys.argv:
+    time.sleep(60)
+(out / "result.json").write_text(json.dumps(
+    {{"trained_linear": 88.5, "trained_knn": 85.25, "train_seconds": 100.0, "steps": 7}}))
+"""
+
+
+class GpuCheck(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="invar-gpu-check-"))
+        self.out, self.bin = self.folder / "out", self.folder / "bin"
+        self.bin.mkdir()
+        self.environment = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+
+    def tearDown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def pretend(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!{sys.executable}\n{text}")
+        path.chmod(0o755)
+
+    def pretend_gpu(self, failing: bool = False, endless: bool = False) -> None:
+        self.environment["CUDA_VISIBLE_DEVICES"] = "0"
+        self.environment["PATH"] = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        self.pretend("nvidia-smi", 'print("A GPU, 1.0, 8 MiB")\n')
+        report = JUNIT.format('<testcase name="d"><failure/></testcase>' if failing else "")
+        self.pretend("test_cuda", TEST_CUDA.format(report=report, code=1 if failing else 0))
+        self.pretend("compute-sanitizer", SANITIZER)
+        self.pretend("bench_step", BENCH_STEP)
+        self.pretend("pretrain", PRETRAIN.format(endless=endless))
+
+    def check(self, *arguments, code: int = 0) -> dict:
+        done = subprocess.run([sys.executable, str(SCRIPT), "--bin", str(self.bin), "--out",
+                               str(self.out), *arguments], env=self.environment,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return json.loads((self.out / "gpu_check.json").read_text())
+
+    def test_without_a_gpu_everything_is_skipped(self) -> None:
+        found = self.check()
+        self.assertEqual(list(found["stages"]),
+                         ["tests", "sanitizer", "benchmark", "fashion_mnist", "cifar10"])
+        for stage in found["stages"].values():
+            self.assertEqual((stage["result"], stage["why"]), ("skipped", "no GPU"))
+        self.assertNotIn("machine", found)
+
+    def test_stages_are_merged(self) -> None:
+        self.pretend_gpu()
+        data = self.folder / "data"
+        data.mkdir()
+        (data / "train-images-idx3-ubyte.gz").touch()
+        first = self.check("--stages", "tests,sanitizer,benchmark")
+        self.assertEqual({name: stage["result"] for name, stage in first["stages"].items()},
+                         {"tests": "passed", "sanitizer": "passed", "benchmark": "passed"})
+        self.assertEqual(first["stages"]["tests"]["skipped"], 1)
+        self.assertEqual(first["machine"]["gpu"], "A GPU, 1.0, 8 MiB")
+        found = self.check("--stages", "fashion_mnist,cifar10", "--fashion-mnist", str(data),
+                           "--cifar10", str(data))
+        self.assertEqual(found["stages"]["tests"], first["stages"]["tests"])
+        self.assertEqual(found["stages"]["fashion_mnist"]["trained_linear"], 88.5)
+        self.assertEqual(found["stages"]["cifar10"]["result"], "skipped")
+        self.assertIn("no CIFAR-10", found["stages"]["cifar10"]["why"])
+        # A visit without a GPU takes nothing away.
+        self.environment["CUDA_VISIBLE_DEVICES"] = ""
+        self.assertEqual(self.check(), found)
+
+    def test_a_failing_test_is_named(self) -> None:
+        self.pretend_gpu(failing=True)
+        found = self.check("--stages", "tests", code=1)
+        self.assertEqual(found["stages"]["tests"]["result"], "failed")
+        self.assertEqual(found["stages"]["tests"]["failures"], ["d"])
+
+    def test_a_long_training_goes_on_later(self) -> None:
+        self.pretend_gpu(endless=True)
+        (self.folder / "train-images-idx3-ubyte.gz").touch()
+        arguments = ("--stages", "fashion_mnist", "--fashion-mnist", str(self.folder))
+        found = self.check(*arguments, "--minutes", "0.02")
+        self.assertEqual(found["stages"]["fashion_mnist"]["result"], "unfinished")
+        found = self.check(*arguments)
+        self.assertEqual(found["stages"]["fashion_mnist"]["result"], "passed")
+
+    def test_tables(self) -> None:
+        loader = importlib.machinery.SourceFileLoader("gpu_check", str(SCRIPT))
+        module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
+        sys.modules["gpu_check"] = module
+        sys.dont_write_bytecode = True
+        loader.exec_module(module)
+        self.assertIn("| tests | never run |  |", module.tables({}))
+        steps = {"bf16 256": {"invar": {"median_s": 0.004},
+                              "torch": {"cl": {"median_s": 0.006}, "cl_compile": {"error": "no"}}}}
+        text = module.tables({"stages": {"benchmark": {"result": "passed", "steps": steps}}})
+        self.assertIn("| bf16 256 | 4.00 | 6.00 (cl) | 1.50 |", text)
+        self.assertIn(module.BEGIN, (ROOT / "docs/gpu.md").read_text())
+        self.assertIn(module.END, (ROOT / "docs/gpu.md").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
