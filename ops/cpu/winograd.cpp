@@ -76,10 +76,18 @@ struct TilePixels {
     const std::int64_t first = (n * shape[1] + top) * row + left * column;
     auto* const bytes = static_cast<std::byte*>(image.raw_data());
     const bool whole = top >= 0 && top + kSize <= shape[1] && left >= 0 && left + kSize <= shape[2];
+    if (whole) {
+      for (int i = 0; i < kSize; ++i) {
+        for (int j = 0; j < kSize; ++j) {
+          pixels[i * kSize + j] = bytes + (first + i * row + j * column);
+        }
+      }
+      return;
+    }
     for (int i = 0; i < kSize; ++i) {
       const bool row_inside = top + i >= 0 && top + i < shape[1];
       for (int j = 0; j < kSize; ++j) {
-        const bool inside = whole || (row_inside && left + j >= 0 && left + j < shape[2]);
+        const bool inside = row_inside && left + j >= 0 && left + j < shape[2];
         pixels[i * kSize + j] = inside ? bytes + (first + i * row + j * column) : outside;
       }
     }
@@ -124,12 +132,11 @@ void transform_tiles(decltype(WinogradKernels::transform_image) transform, int a
     }
   };
   parallel_for(groups, kGrainTiles / at_once, [&](std::int64_t first, std::int64_t last) {
-    Group group, next;
-    read(group, first);
+    Group groups[2];  // this one and the next, in turn
+    read(groups[first % 2], first);
     for (std::int64_t i = first; i < last; ++i) {
-      if (i + 1 < last) read(next, i + 1);
-      transform(group[0].pixels, channels, planes + i * v.row, v.plane);
-      group = next;
+      if (i + 1 < last) read(groups[(i + 1) % 2], i + 1);
+      transform(groups[i % 2][0].pixels, channels, planes + i * v.row, v.plane);
     }
   });
 }
