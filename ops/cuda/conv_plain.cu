@@ -1,4 +1,3 @@
-#include <invar/core/cuda/stream.hpp>
 #include <invar/ops/cuda/conv_plain.hpp>
 #include <invar/ops/cuda/elementwise.cuh>
 #include <invar/ops/functors/convert.hpp>
@@ -33,22 +32,20 @@ struct Geometry {
         dilation(o.dilation) {}
 
   /// The input's row that output row p reads with row a of the kernel; it may lie outside.
-  __device__ std::int64_t row(std::int64_t p, std::int64_t a) const {
+  INVAR_HD std::int64_t row(std::int64_t p, std::int64_t a) const {
     return p * stride.height - padding.height + a * dilation.height;
   }
-  __device__ std::int64_t column(std::int64_t q, std::int64_t b) const {
+  INVAR_HD std::int64_t column(std::int64_t q, std::int64_t b) const {
     return q * stride.width - padding.width + b * dilation.width;
   }
-  __device__ std::int64_t at_x(std::int64_t n, std::int64_t h, std::int64_t w,
-                               std::int64_t c) const {
+  INVAR_HD std::int64_t at_x(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) const {
     return ((n * rows + h) * columns + w) * channels + c;
   }
-  __device__ std::int64_t at_weight(std::int64_t o, std::int64_t a, std::int64_t b,
-                                    std::int64_t i) const {
+  INVAR_HD std::int64_t at_weight(std::int64_t o, std::int64_t a, std::int64_t b,
+                                  std::int64_t i) const {
     return ((o * kernel_rows + a) * kernel_columns + b) * inputs + i;
   }
-  __device__ std::int64_t at_y(std::int64_t n, std::int64_t p, std::int64_t q,
-                               std::int64_t o) const {
+  INVAR_HD std::int64_t at_y(std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t o) const {
     return ((n * out_rows + p) * out_columns + q) * out_channels + o;
   }
 };
@@ -60,8 +57,7 @@ struct Forward {
   const T* weight;
   const Bias* bias;
 
-  __device__ double operator()(std::int64_t n, std::int64_t p, std::int64_t q,
-                               std::int64_t o) const {
+  INVAR_HD double operator()(std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t o) const {
     const std::int64_t first = o / g.outputs * g.inputs;
     double sum = bias ? convert<double>(bias[o]) : 0.0;
     for (std::int64_t a = 0; a < g.kernel_rows; ++a) {
@@ -87,8 +83,7 @@ struct BackwardInput {
   const T* gradient;
   const T* weight;
 
-  __device__ double operator()(std::int64_t n, std::int64_t h, std::int64_t w,
-                               std::int64_t c) const {
+  INVAR_HD double operator()(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) const {
     const std::int64_t first = c / g.inputs * g.outputs, i = c % g.inputs;
     double sum = 0;
     for (std::int64_t a = 0; a < g.kernel_rows; ++a) {
@@ -116,8 +111,7 @@ struct BackwardWeight {
   const T* gradient;
   const T* x;
 
-  __device__ double operator()(std::int64_t o, std::int64_t a, std::int64_t b,
-                               std::int64_t i) const {
+  INVAR_HD double operator()(std::int64_t o, std::int64_t a, std::int64_t b, std::int64_t i) const {
     const std::int64_t c = o / g.outputs * g.inputs + i;
     double sum = 0;
     for (std::int64_t n = 0; n < g.images; ++n) {
@@ -136,32 +130,27 @@ struct BackwardWeight {
   }
 };
 
-struct Shape4 {
-  std::int64_t sizes[4];
-};
-
 template <class Out, class F>
-__global__ void kernel_4d(F f, Shape4 shape, std::int64_t count, Out* out) {
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t i = blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x; i < count;
-       i += step) {
+struct Element {
+  F f;
+  std::int64_t sizes[4];
+  Out* out;
+
+  INVAR_HD void operator()(std::int64_t i) const {
     std::int64_t rest = i, index[4];
     for (int d = 3; d >= 0; --d) {
-      index[d] = rest % shape.sizes[d];
-      rest /= shape.sizes[d];
+      index[d] = rest % sizes[d];
+      rest /= sizes[d];
     }
     out[i] = convert<Out>(f(index[0], index[1], index[2], index[3]));
   }
-}
+};
 
 /// out[i0, i1, i2, i3] = f(i0, i1, i2, i3)
 template <class Out, class F>
 void each_element(const char* op, const F& f, const Tensor& out) {
   const Dims& s = out.shape();
-  const cudaStream_t stream = current_stream(out.device().index);
-  kernel_4d<<<blocks_for(out.numel()), kThreads, 0, stream>>>(f, Shape4{{s[0], s[1], s[2], s[3]}},
-                                                              out.numel(), out.data<Out>());
-  check_cuda(cudaGetLastError(), op);
+  for_each(op, out, out.numel(), Element<Out, F>{f, {s[0], s[1], s[2], s[3]}, out.data<Out>()});
 }
 
 /// Calls f.operator()<T, U>() with the type of the operands and that of sums.

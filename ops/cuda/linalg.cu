@@ -111,20 +111,23 @@ class Call {
 /// Zeros above the diagonal; and info[matrix], if it is 0, becomes the order of the first leading
 /// minor whose factor is no positive number: NaN and infinity pass cuSOLVER's own test.
 template <class T>
-__global__ void finish_cholesky_kernel(T* l, std::int64_t n, std::int64_t count, int* info) {
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  for (std::int64_t at = blockIdx.x * static_cast<std::int64_t>(blockDim.x) + threadIdx.x;
-       at < count * n * n; at += step) {
+struct FinishCholesky {
+  T* l;
+  std::int64_t n;
+  int* info;
+
+  INVAR_HD void operator()(std::int64_t at) const {
     const std::int64_t row = at / n % n, column = at % n;
     if (column > row) l[at] = T(0);
-    if (at % (n * n) != 0) continue;
+    if (row > 0 || column > 0) return;
     int& minor = info[at / (n * n)];
     for (std::int64_t i = 0; i < n && minor == 0; ++i) {
       const T pivot = l[at + i * n + i];
-      if (!(pivot > T(0) && isfinite(pivot))) minor = static_cast<int>(i + 1);
+      const bool finite = pivot - pivot == T(0);
+      if (!(pivot > T(0) && finite)) minor = static_cast<int>(i + 1);
     }
   }
-}
+};
 
 }  // namespace
 
@@ -148,9 +151,8 @@ void cholesky(const Tensor& x, const Tensor& out) {
                                   call.gpu(), call.gpu_bytes(), call.host(), call.host_bytes(),
                                   info.data<std::int32_t>() + i));
     }
-    finish_cholesky_kernel<<<blocks_for(out.numel()), kThreads, 0, current_stream(gpu.index)>>>(
-        out.data<T>(), n, count, info.data<std::int32_t>());
-    check_cuda(cudaGetLastError(), "cholesky");
+    for_each("cholesky", out, out.numel(),
+             FinishCholesky<T>{out.data<T>(), n, info.data<std::int32_t>()});
   });
   const std::vector<std::int32_t> failed = to_host(info);
   for (std::size_t i = 0; i < failed.size(); ++i) {

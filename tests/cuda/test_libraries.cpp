@@ -60,7 +60,7 @@ TEST_CASE("Settings are kept, with CUDA or without", "[unit]") {
   cuda::set_plan_choices({});
 }
 
-TEST_CASE("Convolutions of every kind agree with the CPU's") {
+TEST_CASE("Convolutions of every kind agree with the CPU's", "[cuda]") {
   skip_without_gpu();
   struct Case {
     std::int64_t channels, outputs, kernel;
@@ -93,14 +93,14 @@ TEST_CASE("Convolutions of every kind agree with the CPU's") {
   }
 }
 
-TEST_CASE("A view that begins at an odd address is convolved") {
+TEST_CASE("A view that begins at an odd address is convolved", "[cuda]") {
   skip_without_gpu();
   const Tensor x = randn({3, 5, 5, 1}), w = randn({8, 3, 3, 1});
   CHECK(relative_error(conv2d(narrow(to(x, kGpu), 0, 1, 2), to(w, kGpu)),
                        conv2d(narrow(x, 0, 1, 2), w)) < 2e-5);
 }
 
-TEST_CASE("Deterministic convolutions give the same bits twice") {
+TEST_CASE("Deterministic convolutions give the same bits twice", "[cuda]") {
   skip_without_gpu();
   cuda::use_deterministic_algorithms(true);
   const Tensor x = randn({64, 16, 16, 32}, {.device = kGpu});
@@ -129,7 +129,7 @@ TEST_CASE("Plans are chosen by timing only if asked for, and kept") {
   cuda::set_plan_choices({});
 }
 
-TEST_CASE("TF32 is used only where it is allowed") {
+TEST_CASE("TF32 is used only where it is allowed", "[cuda]") {
   skip_without_gpu();
   const Tensor a = randn({256, 512}), b = randn({512, 128});
   const Tensor ga = to(a, kGpu), gb = to(b, kGpu), product = matmul(a, b);
@@ -139,7 +139,7 @@ TEST_CASE("TF32 is used only where it is allowed") {
   cuda::set_allow_tf32(false);
 }
 
-TEST_CASE("Products of every layout agree with the CPU's") {
+TEST_CASE("Products of every layout agree with the CPU's", "[cuda]") {
   skip_without_gpu();
   for (const DType dtype : kReals) {
     CAPTURE(dtype);
@@ -162,7 +162,7 @@ TEST_CASE("Products of every layout agree with the CPU's") {
   }
 }
 
-TEST_CASE("Factorisations agree with the CPU's") {
+TEST_CASE("Factorisations agree with the CPU's", "[cuda]") {
   skip_without_gpu();
   for (const DType dtype : {DType::f32, DType::f64}) {
     CAPTURE(dtype);
@@ -190,7 +190,7 @@ TEST_CASE("Factorisations agree with the CPU's") {
   CHECK_THROWS_WITH(cholesky(bad), ContainsSubstring("leading minor of order 2"));
 }
 
-TEST_CASE("Modules and checkpoints travel between devices") {
+TEST_CASE("Modules and checkpoints travel between devices", "[cuda]") {
   skip_without_gpu();
   const auto make = [] { return nn::Sequential(nn::Linear(4, 8), nn::ReLU(), nn::Linear(8, 2)); };
   nn::Sequential on_cpu = make(), on_gpu = on_cpu;

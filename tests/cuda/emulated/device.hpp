@@ -7,10 +7,14 @@
 //   kernels.cpp                     the sources of ops/cuda, compiled for the CPU, in a kernel
 //   table
 //
+//   libraries.cpp                   cuBLAS, cuBLASLt and cuSOLVER by plain loops and LAPACK, where
+//                                   NVIDIA's headers are; elsewhere the CPU's kernels take the
+//                                   place of their callers
+//
 // What it shows: that kernels compute what the CPU's compute, inside their memory (with
-// AddressSanitizer), and that no operation reads a GPU's memory from the host. What it cannot
-// show: how many threads run at once, and cuDNN, cuBLASLt and cuSOLVER, whose place the CPU's
-// kernels take.
+// AddressSanitizer), that no operation reads a GPU's memory from the host, and that matrices are
+// described to the libraries as they lie. What it cannot show: how many threads run at once, what
+// the libraries themselves do, and cuDNN: every convolution is computed by the plain kernels.
 namespace invar::cuda {
 
 /// The emulated memory can be touched while there is one of these.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cuda/conv_plain.cu>
 #include <invar/ops/cuda/cub.hpp>
 #include <invar/ops/cuda/elementwise.cu>
 #include <invar/ops/cuda/fill.cu>
@@ -8,8 +9,12 @@
 #include <invar/ops/cuda/optimizer.cu>
 #include <invar/ops/cuda/pool.cu>
 #include <invar/ops/cuda/reduce.cu>
-#include <invar/ops/cuda/table.hpp>
+#include <invar/ops/cuda/table.cpp>
 #include <numeric>
+#if __has_include(<cublasLt.h>)
+#include <invar/ops/cuda/linalg.cu>
+#include <invar/ops/cuda/matmul.cpp>
+#endif
 
 namespace invar::cuda {
 
@@ -35,65 +40,52 @@ void find_true(const Tensor& mask, std::int64_t* places, std::int64_t* count) {
   }
 }
 
-namespace {
+// Without cuDNN every convolution is computed by the plain kernels.
 
-/// A kernel of the CPU in the place of a library's.
-template <auto kFunction>
-struct Borrowed;
-template <class Result, class... Args, Result (*kFunction)(Args...)>
-struct Borrowed<kFunction> {
-  static Result call(Args... args) {
-    const OnDevice now;
-    return kFunction(args...);
-  }
-};
-
-}  // namespace
-
-const Kernels& table() {
-  static constexpr Kernels kTable{
-      .unary = unary,
-      .binary = binary,
-      .compare = compare,
-      .where = where,
-      .copy = copy,
-      .fill = fill,
-      .arange = arange,
-      .random = random,
-      .reduce = reduce,
-      .all_finite = all_finite,
-      .arg_reduce = arg_reduce,
-      .sort = sort,
-      .cumsum = cumsum,
-      .softmax = softmax,
-      .conv2d = Borrowed<cpu::conv2d>::call,
-      .conv2d_backward_input = Borrowed<cpu::conv2d_backward_input>::call,
-      .conv2d_backward_weight = Borrowed<cpu::conv2d_backward_weight>::call,
-      .max_pool2d = max_pool2d,
-      .max_pool2d_select = max_pool2d_select,
-      .max_pool2d_backward = max_pool2d_backward,
-      .avg_pool2d = avg_pool2d,
-      .avg_pool2d_backward = avg_pool2d_backward,
-      .batch_norm_statistics = batch_norm_statistics,
-      .batch_norm = batch_norm,
-      .batch_norm_backward = batch_norm_backward,
-      .layer_norm = layer_norm,
-      .layer_norm_backward = layer_norm_backward,
-      .matmul = Borrowed<cpu::matmul>::call,
-      .cholesky = Borrowed<cpu::cholesky>::call,
-      .solve_triangular = Borrowed<cpu::solve_triangular>::call,
-      .eigh = Borrowed<cpu::eigh>::call,
-      .svdvals = Borrowed<cpu::svdvals>::call,
-      .index_outside = index_outside,
-      .gather = gather,
-      .scatter_add = scatter_add,
-      .nonzero = nonzero,
-      .sgd_step = sgd_step,
-      .adam_step = adam_step,
-      .lerp = lerp,
-      .squared_norms = squared_norms,
-  };
-  return kTable;
+void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
+            const Tensor& out) {
+  if (x.numel() > 0) return plain::conv2d(x, weight, bias, o, out);
+  if (bias.defined()) return copy(bias, out);
+  fill(0, out);
 }
+
+void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
+                           const Tensor& out) {
+  plain::conv2d_backward_input(gradient, weight, o, out);
+}
+
+void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                            const Tensor& out) {
+  plain::conv2d_backward_weight(gradient, x, o, out);
+}
+
+#if !__has_include(<cublasLt.h>)
+// Kernels of the CPU in the place of those that call NVIDIA's libraries.
+
+void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
+  const OnDevice now;
+  cpu::matmul(a, b, bias, out);
+}
+
+void cholesky(const Tensor& x, const Tensor& out) {
+  const OnDevice now;
+  cpu::cholesky(x, out);
+}
+
+void solve_triangular(const Tensor& a, bool upper, const Tensor& x) {
+  const OnDevice now;
+  cpu::solve_triangular(a, upper, x);
+}
+
+void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors) {
+  const OnDevice now;
+  cpu::eigh(x, values, vectors);
+}
+
+void svdvals(const Tensor& x, const Tensor& values) {
+  const OnDevice now;
+  cpu::svdvals(x, values);
+}
+#endif
 
 }  // namespace invar::cuda
