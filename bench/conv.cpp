@@ -84,6 +84,8 @@ void register_all() {
     }
     for (std::int64_t c = 16, size = 28; c <= 128; c *= 2, size = (size + 1) / 2) {  // width 16
       register_conv(dtype, 2 * kBatch, size, c, c, 3, 1);
+      if (c < 128) register_conv(dtype, 2 * kBatch, size, c, 2 * c, 3, 2);
+      if (c < 128) register_conv(dtype, 2 * kBatch, size, c, 2 * c, 1, 2);
     }
   }
   for (std::int64_t c = 64, size = 32; c <= 512; c *= 2, size /= 2) {
