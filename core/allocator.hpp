@@ -2,14 +2,11 @@
 // The caching allocator: freed memory is kept and handed out again, so that a training step in its
 // steady state asks the operating system for nothing.
 //
-//   - Small blocks (up to 512 KiB) are kept in buckets by size, eight per power of two (at
-//   most 12.5
-//   %
-//     waste); a block only ever serves its own bucket.
-//   - Large ones are cut from segments: the smallest hole that fits is cut to size, what is given
-//   back
-//     joins the holes beside it. Tensors of different sizes thus share memory over a step. A fresh
-//     segment is as large as the request, or an eighth of what is held already.
+//   - Small blocks (up to 512 KiB) are kept in buckets by size, eight per power of two (at most
+//     an eighth is wasted); a block only ever serves its own bucket.
+//   - Large ones are cut from segments: the smallest hole that fits is cut to size, what is
+//     given back joins the holes beside it. Tensors of different sizes thus share memory over a
+//     step. A fresh segment is as large as the request, or an eighth of what is held already.
 //   - The cache is bounded: before fresh memory is taken beyond 1.5 x the peak in use (+ 64 MiB),
 //     whatever is wholly unused goes back first. Changing shapes therefore cannot make memory
 //     creep.

@@ -64,7 +64,7 @@ constexpr bool is_floating(DType d) {
 constexpr DType computed_in(DType d) { return d == DType::bf16 ? DType::f32 : d; }
 
 /// The type two operands meet in. Floating beats integer beats boolean; within a category the wider
-/// wins; u8 meets a signed integer in that integer. A Scalar operand never widens: see `Scalar`.
+/// wins; u8 meets a signed integer in that integer. For numbers of C++ see ops/elementwise.hpp.
 ///
 ///          f64  f32  bf16 i64  i32  u8   bool
 ///   f64    f64  f64  f64  f64  f64  f64  f64

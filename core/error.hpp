@@ -1,8 +1,8 @@
 #pragma once
 // Errors. Two kinds, so that a program can tell whose fault it was:
 //
-//   Error          the caller asked for something impossible (wrong shape, missing file, bad
-//   option) InternalError  an invariant of this library was broken: a bug of ours, please report it
+//   Error          the caller asked for something impossible: a wrong shape, a missing file
+//   InternalError  an invariant of this library was broken: a bug of ours, please report it
 //
 // Every message reads `[op] expected ..., got ...: hint`. `check` and `internal_check` throw when
 // their condition is false and format their message only then.

@@ -145,7 +145,7 @@ class Tensor {
   /// Runs after a leaf's .grad() has received the last contribution of a backward pass.
   void register_post_accumulate_grad_hook(std::function<void(const Tensor& leaf)> hook) const;
 
-  /// The object behind the handle; InternalError if undefined.
+  /// The object behind the handle; Error if undefined.
   TensorImpl& impl() const {
     if (!impl_) [[unlikely]]
       throw_undefined();

@@ -3,9 +3,9 @@
 // initialisation, so that its weight files load:
 //
 //   conv1 bn1 act (max-pool)   stem
-//   layer1 .. layer4           stages of BasicBlock (18, 34) or Bottleneck (50), width w, 2w, 4w,
-//   8w;
-//                              all but the first halve height and width in their first block
+//   layer1 .. layer4           stages of BasicBlock (18, 34) or Bottleneck (50) of widths
+//                              w, 2w, 4w, 8w; all but the first halve height and width in
+//                              their first block
 //   mean over the map          [N, 8 w e], e = 1 or 4 (Bottleneck); with pool_size p the means
 //                              of p x p parts of it, [N, p p 8 w e]
 //   fc                         if num_classes > 0

@@ -4,8 +4,8 @@
 //
 //   {"seed": 0,
 //    "data":       {"name": "fashion_mnist"},                  data/dataset.hpp
-//    "views":      [[{"name": "RandomResizedCrop", ...}], ...], data/transforms.hpp; one list: both
-//    views "test_view":  [{"name": "Normalize", ...}],               what evaluation sees
+//    "views":      [[{"name": "RandomResizedCrop", ...}], ...], data/transforms.hpp
+//    "test_view":  [{"name": "Normalize", ...}],               what evaluation sees
 //    "encoder":    {"name": "resnet18", "stem": "cifar", "width": 16},
 //    "expander":   {"layers": [512, 512, 512]},
 //    "objective":  {"name": "vicreg"},                         ssl/objective.hpp

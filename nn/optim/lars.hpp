@@ -5,9 +5,8 @@
 //   d = g + weight_decay p;  m = momentum m + q d;  p = p - lr m
 //
 //   LarsVariant::official   q = eta |p| / |d|, 1 where a norm is 0       (facebookresearch/vicreg)
-//   LarsVariant::clipped    q = min(eta |p| / (|g| + weight_decay |p| + 1e-8) / lr, 1); where a
-//   norm
-//                           is 0, neither decay nor scaling              (solo-learn)
+//   LarsVariant::clipped    q = min(eta |p| / (|g| + weight_decay |p| + 1e-8) / lr, 1);
+//                           where a norm is 0, neither decay nor scaling (solo-learn)
 //
 // Both leave parameters of one dimension (biases, batch-norm) without decay and scaling, and start
 // the momentum at m = q d.
