@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <filesystem>
+#include <invar/core/file.hpp>
 #include <invar/data/dataset.hpp>
 #include <memory>
 #include <string_view>
@@ -18,10 +19,10 @@ constexpr std::int64_t kMaxBytes = std::int64_t{1} << 36;
 /// A file that zlib unpacks if it is gzipped and passes through if not.
 class GzipFile {
  public:
-  explicit GzipFile(const std::string& path) : path_(path), file_(gzopen(path.c_str(), "rb")) {
-    std::error_code ignored;
-    check(file_ != nullptr && !std::filesystem::is_directory(path, ignored), "read_idx",
-          "{}: expected a readable file", path);
+  explicit GzipFile(const std::string& path) : path_(path) {
+    FileReader{path};  // an Error if it is not a file that can be read: zlib waits for pipes
+    file_.reset(gzopen(path.c_str(), "rb"));
+    check(file_ != nullptr, "read_idx", "{}: expected a readable file", path);
     gzbuffer(file_.get(), 1 << 17);
   }
 

@@ -1,3 +1,4 @@
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -123,6 +124,9 @@ TEST_CASE("Damaged IDX files give errors that say what is wrong", "[unit]") {
   CHECK_THAT(message({0, 0, 8, 1, 0xFF, 0, 0, 0, 7}), ContainsSubstring("after 1"));
   CHECK_THAT(error_of([&] { read_idx(folder / "missing"); }), ContainsSubstring("missing"));
   CHECK_THROWS_AS(read_idx(folder.path().string()), Error);
+  // Nobody ever writes into this pipe.
+  REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK_THAT(error_of([&] { read_idx(folder / "pipe"); }), ContainsSubstring("a regular file"));
 }
 
 TEST_CASE("IDX files cut anywhere are errors; damaged gzip never passes", "[unit]") {
