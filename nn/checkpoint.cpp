@@ -43,8 +43,8 @@ About read_about(const SafetensorsFile& file) {
         "expected a checkpoint, got '{}' without \"{}\" in its metadata: weights alone are loaded "
         "with load_state_dict",
         path, kKey);
-  const Json about = Json::parse(found->second, nullptr, /*allow_exceptions=*/false);
   const std::string where = fmt::format("checkpoint '{}'", path);
+  const Json about = parse_json(found->second, path);
   JsonReader reader(about, where);
   const auto version = reader.require<int>("version");
   check(version == kVersion, "checkpoint", "expected version {} in '{}', got {}", kVersion, path,
@@ -197,12 +197,14 @@ std::optional<fs::path> CheckpointFolder::best() const {
 }
 
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
-  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, state.step, kSuffix), parts, state);
+  // The best one first: a process that is killed between the two goes on from an earlier step,
+  // comes here again and finds it saved.
   if (state.score) {
     const auto old = best();
     const std::optional<double> record = old ? read_training_state(*old).score : std::nullopt;
     if (!record || *state.score > *record) save_checkpoint(folder_ / kBest, parts, state);
   }
+  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, state.step, kSuffix), parts, state);
 
   std::error_code ignored;  // what cannot be removed now is removed next time
   // Later steps than this one are not ours to judge: somebody went back to an earlier checkpoint.

@@ -206,6 +206,12 @@ TEST_CASE("A folder keeps the last ones and the best") {
                          "step-000000450.safetensors", "step-000000500.safetensors"});
   CHECK(reopened.latest() == folder / "step-000000500.safetensors");
 
+  // The best one is there before the step's, which resumed runs begin after.
+  const nn::CheckpointFolder full(folder / "full");
+  fs::create_directories(folder / "full" / "step-000000600.safetensors");
+  CHECK_THROWS_AS(full.save({.model = &model}, {.step = 600, .score = 99}), Error);
+  CHECK(nn::read_training_state(*full.best()).step == 600);
+
   CHECK_THROWS_AS(nn::CheckpointFolder(folder.path(), 0), Error);
   CHECK_THROWS_AS(nn::CheckpointFolder(folder / "none").save({.model = &model}, {}), Error);
 }
