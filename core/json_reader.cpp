@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <type_traits>
+#include <utility>
 
 namespace invar {
 
@@ -30,9 +31,61 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
   return best == candidates.end() ? std::string() : *best;
 }
 
+Json parse_json(std::string_view text, std::string_view source) {
+  constexpr int kDeepest = 100;
+  const auto inspect = [&](int depth, Json::parse_event_t, Json&) {
+    check(depth <= kDeepest, "json", "expected at most {} levels of JSON in '{}', got more",
+          kDeepest, source);
+    return true;
+  };
+  try {
+    return Json::parse(text, inspect, /*allow_exceptions=*/true, /*ignore_comments=*/true);
+  } catch (const Json::exception& error) {
+    // "[json.exception.parse_error.101] parse error at line 2, column 10: ..."
+    const std::string_view what = error.what();
+    fail("json", "expected JSON in '{}', got an error: {}", source,
+         what.substr(std::min(what.find(']') + 2, what.size())));
+  }
+}
+
+namespace {
+
+/// For messages: the beginning of it as JSON.
+std::string excerpt(const Json& json) {
+  constexpr std::size_t kLongest = 80;
+  std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "...");
+  return text;
+}
+
+/// True iff the value is a T. nlohmann turns 1.5 into the integer 1, true into 1.0 and 2^32 into
+/// the int 0 without a word: not for options.
+template <class T>
+bool is(const Json& value) {
+  if constexpr (std::is_same_v<T, Json>) {
+    return true;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return value.is_boolean();
+  } else if constexpr (std::is_integral_v<T>) {
+    return value.is_number_unsigned()
+               ? std::in_range<T>(value.get<std::uint64_t>())
+               : value.is_number_integer() && std::in_range<T>(value.get<std::int64_t>());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return value.is_number();
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return value.is_string();
+  } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+    return value.size() == 2 && is<std::vector<double>>(value);
+  } else {
+    return value.is_array() && std::all_of(value.begin(), value.end(), is<typename T::value_type>);
+  }
+}
+
+}  // namespace
+
 JsonReader::JsonReader(const Json& json, std::string where)
     : json_(std::make_shared<const Json>(json)), where_(std::move(where)) {
-  check(json.is_object(), where_, "expected a JSON object {{...}}, got {}", json.dump());
+  if (!json.is_object()) fail(where_, "expected a JSON object {{...}}, got {}", excerpt(json));
 }
 
 bool JsonReader::has(const std::string& key) const { return json_->contains(key); }
@@ -45,21 +98,13 @@ const Json* JsonReader::find(const std::string& key) {
 
 template <class T>
 T JsonReader::convert(const std::string& key, const Json& value) const {
-  // nlohmann turns 1.5 into int 1 and true into 1.0 without a word: not for options.
-  bool fits = true;
-  if constexpr (std::is_same_v<T, bool>) {
-    fits = value.is_boolean();
-  } else if constexpr (std::is_integral_v<T>) {
-    fits = value.is_number_integer();
-  } else if constexpr (std::is_floating_point_v<T>) {
-    fits = value.is_number();
+  if (!is<T>(value)) {
+    const bool number =
+        std::is_integral_v<T> && !std::is_same_v<T, bool> && value.is_number_integer();
+    fail(where_, "the key \"{}\" has a value {}: {}", key,
+         number ? "out of range" : "of the wrong type", excerpt(value));
   }
-  try {
-    if (fits) return value.get<T>();
-  } catch (const Json::exception&) {
-    // said below
-  }
-  fail(where_, "the key \"{}\" has a value of the wrong type: {}", key, value.dump());
+  return value.get<T>();
 }
 
 template <class T>
@@ -71,8 +116,22 @@ T JsonReader::get(const std::string& key, T otherwise) {
 template <class T>
 T JsonReader::require(const std::string& key) {
   const Json* value = find(key);
-  check(value != nullptr, where_, "expected the key \"{}\"", key);
+  if (!value) {
+    const std::vector<std::string> others = unknown_keys();
+    fail(where_, "expected the key \"{}\"{}", key,
+         others.empty()
+             ? std::string()
+             : fmt::format("; the nearest one here is \"{}\"", nearest_word(key, others)));
+  }
   return convert<T>(key, *value);
+}
+
+std::vector<std::string> JsonReader::unknown_keys() const {
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : json_->items()) {
+    if (std::find(known_.begin(), known_.end(), key) == known_.end()) unknown.push_back(key);
+  }
+  return unknown;
 }
 
 template bool JsonReader::get(const std::string&, bool);
@@ -97,12 +156,13 @@ template std::vector<double> JsonReader::get(const std::string&, std::vector<dou
 template std::vector<double> JsonReader::require(const std::string&);
 template std::vector<std::string> JsonReader::get(const std::string&, std::vector<std::string>);
 template std::vector<std::string> JsonReader::require(const std::string&);
+
 void JsonReader::finish() const {
-  for (const auto& [key, value] : json_->items()) {
-    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    check(!known_.empty(), where_, "unknown key \"{}\": no keys are expected here", key);
-    fail(where_, "unknown key \"{}\": did you mean \"{}\"?", key, nearest_word(key, known_));
-  }
+  const std::vector<std::string> unknown = unknown_keys();
+  if (unknown.empty()) return;
+  check(!known_.empty(), where_, "unknown key \"{}\": no keys are expected here", unknown[0]);
+  fail(where_, "unknown key \"{}\": did you mean \"{}\"?", unknown[0],
+       nearest_word(unknown[0], known_));
 }
 
 }  // namespace invar

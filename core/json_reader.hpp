@@ -21,11 +21,16 @@ namespace invar {
 
 using Json = nlohmann::json;
 
+/// The value in `text`, comments left out. Error naming `source` (a file), line and column if it is
+/// not JSON, and if it nests deeper than 100 levels: copying and printing a value recurses.
+Json parse_json(std::string_view text, std::string_view source);
+
 /// The candidate with the smallest edit distance to `word`; empty if there is none.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Values are bool, int, std::int64_t, std::uint64_t, double, std::string, Json, vectors of
-/// std::int64_t, double or std::string, or an array of two doubles.
+/// std::int64_t, double or std::string, or an array of two doubles. A value of another type, or one
+/// that T cannot hold, is an Error.
 class JsonReader {
  public:
   /// `where` opens every error message. Error unless json is an object.
@@ -48,6 +53,8 @@ class JsonReader {
 
  private:
   const Json* find(const std::string& key);
+  /// The keys that nobody asked for so far.
+  std::vector<std::string> unknown_keys() const;
   template <class T>
   T convert(const std::string& key, const Json& value) const;
 

@@ -497,13 +497,12 @@ struct Size {
 };
 
 Size get_size(JsonReader& reader) {
-  const Json value = reader.require<Json>("size");
-  if (value.is_number_integer()) return {value.get<int>(), 0};
-  const bool pair = value.is_array() && value.size() == 2 && value[0].is_number_integer() &&
-                    value[1].is_number_integer();
-  check(pair, reader.where(), "expected \"size\" as a number or [height, width], got {}",
-        value.dump());
-  return {value[0].get<int>(), value[1].get<int>()};
+  if (reader.require<Json>("size").is_number()) return {reader.require<int>("size"), 0};
+  const auto pair = reader.require<std::vector<std::int64_t>>("size");
+  const bool fits = pair.size() == 2 && std::in_range<int>(pair[0]) && std::in_range<int>(pair[1]);
+  check(fits, reader.where(), "expected \"size\" as a number or [height, width], got [{}]",
+        fmt::join(pair, ", "));
+  return {static_cast<int>(pair[0]), static_cast<int>(pair[1])};
 }
 
 Size get_square_size(JsonReader& reader) {

@@ -122,7 +122,7 @@ NetworkPair load_pair(const fs::path& checkpoint, Device device) {
   check(config != file.metadata().end(), "analyze",
         "expected a checkpoint of pretrain, got '{}' without its configuration",
         checkpoint.string());
-  const Experiment experiment(Json::parse(config->second));
+  const Experiment experiment(parse_json(config->second, file.path().string()));
   const StateDict state = nn::read_model(checkpoint);
   const StateDict encoder_state = nn::select(state, "encoder.");
   const auto first = encoder_state.find("conv1.weight");
@@ -139,7 +139,7 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
   for (const std::string& group : options.groups) load_group(group, device, subjects);
   Json config = subjects.front().config;
   if (!options.data.empty()) {
-    config["data"] = Json::parse(options.data, nullptr, /*allow_exceptions=*/false);
+    config["data"] = parse_json(options.data, "--data");
     check(config["data"].is_object(), "--data", "expected a JSON object, got {}", options.data);
   }
   data = config["data"];

@@ -34,15 +34,13 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   const auto first = state.find(kFirstWeight);
   check(first != state.end() && first->second.dim() == 4, "load_encoder",
         "expected an encoder with a weight \"{}\", got none in '{}'", kFirstWeight, path.string());
-  const Json json = Json::parse(config->second, nullptr, /*allow_exceptions=*/false);
-  check(json.is_object(), "load_encoder", "expected JSON in the configuration of '{}'",
-        path.string());
+  const Json json = parse_json(config->second, path.string());
   TrainedEncoder trained{json,
                          Experiment(json).make_encoder(static_cast<int>(first->second.size(1)))};
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();
   if (!data.empty()) {
-    trained.config["data"] = Json::parse(data, nullptr, /*allow_exceptions=*/false);
+    trained.config["data"] = parse_json(data, "--data");
     check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
   }
   return trained;

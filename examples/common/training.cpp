@@ -14,8 +14,10 @@
 namespace invar::app {
 namespace {
 
-/// Of a checkpoint's metadata: the plans of convolutions that were chosen by timing.
+/// Of a checkpoint's metadata: the plans of convolutions that were chosen by timing, and what else
+/// a run needs to go on.
 constexpr const char* kPlans = "conv_plans";
+constexpr const char* kOwn = "pretrain";
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -80,11 +82,18 @@ void Training::resume() {
     const nn::TrainingState saved = nn::load_checkpoint(*file, parts());
     step_ = saved.step;
     if (const auto plans = saved.metadata.find(kPlans); plans != saved.metadata.end()) {
-      cuda::set_plan_choices(Json::parse(plans->second).get<cuda::PlanChoices>());
+      const Json json = parse_json(plans->second, file->string());
+      JsonReader reader(json, kPlans);
+      cuda::PlanChoices choices;
+      for (const auto& [key, plan] : json.items()) choices[key] = reader.require<std::string>(key);
+      cuda::set_plan_choices(std::move(choices));
     }
-    const Json own = Json::parse(saved.metadata.at("pretrain"));
-    epoch_loss_ = own.at("epoch_loss").get<double>();
-    train_seconds_ = own.at("train_seconds").get<double>();
+    const auto own = saved.metadata.find(kOwn);
+    check(own != saved.metadata.end(), "pretrain", "expected a checkpoint of pretrain, got '{}'",
+          file->string());
+    JsonReader reader(parse_json(own->second, file->string()), kOwn);
+    epoch_loss_ = reader.require<double>("epoch_loss");
+    train_seconds_ = reader.require<double>("train_seconds");
   }
   run_.cut_metrics(step_);
   loader_.start(step_ / loader_.steps_per_epoch(), step_ % loader_.steps_per_epoch());
@@ -230,7 +239,7 @@ void Training::end_epoch(Progress& progress) {
 void Training::save(std::optional<double> score) {
   Metadata metadata = {
       {"config", run_.config().dump()},
-      {"pretrain", Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}};
+      {kOwn, Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}};
   if (options_.benchmark) metadata[kPlans] = Json(cuda::plan_choices()).dump();
   checkpoints_.save(parts(), {.step = step_,
                               .epoch = step_ / loader_.steps_per_epoch(),

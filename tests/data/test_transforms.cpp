@@ -453,6 +453,12 @@ TEST_CASE("Wrong options are errors that help", "[unit]") {
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop"}])"), ContainsSubstring("\"size\""));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 0}])"), ContainsSubstring("0 x 0"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 8.5}])"), ContainsSubstring("8.5"));
+  CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 4294967304}])"),
+             ContainsSubstring("out of range"));
+  CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": [8, 4294967304]}])"),
+             ContainsSubstring("4294967304"));
+  CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": [8, 8, 8]}])"),
+             ContainsSubstring("[height, width]"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 8, "scale": [0.5, 0.1]}])"),
              ContainsSubstring("got [0.5, 0.1]"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 8, "scale": [0.5, 1.1]}])"),
