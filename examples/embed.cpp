@@ -33,11 +33,11 @@ int main(int argc, char** argv) {
     trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
-    const auto embedded =
-        app::features_of(trained.encoder, images, experiment.test_view, "features", device);
     std::error_code error;
     std::filesystem::create_directories(out, error);
     check(!error, "embed", "expected to create the folder '{}', got \"{}\"", out, error.message());
+    const auto embedded =
+        app::features_of(trained.encoder, images, experiment.test_view, "features", device);
     write_npy(std::filesystem::path(out) / "features.npy", embedded.features);
     if (!images->classes().empty()) {
       write_npy(std::filesystem::path(out) / "labels.npy", embedded.labels);

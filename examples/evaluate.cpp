@@ -5,6 +5,9 @@
 //
 // Data and test view are those that the encoder was trained with, unless given.
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <invar/core/file.hpp>
 
 #include "common/encoder_file.hpp"
@@ -26,16 +29,20 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--epochs", linear.epochs, "of the linear probe")->capture_default_str();
   app.add_option("--lr", linear.learning_rate, "of the linear probe")->capture_default_str();
-  app.add_option("--seed", linear.seed, "of the linear probe")->capture_default_str();
+  app.add_option("--seed", linear.seed, "of the linear probe")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--out", out, "write the JSON result here too");
   CLI11_PARSE(app, argc, argv);
   try {
+    app::check_options(knn, linear);
     const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);
     trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
+    app::check_classes(*train, *test);
     const auto features = [&](const DatasetPtr& images, const char* label) {
       return app::features_of(trained.encoder, images, experiment.test_view, label, device);
     };
@@ -51,10 +58,13 @@ int main(int argc, char** argv) {
                          {"linear_epochs", linear.epochs},
                          {"knn", scores.knn},
                          {"linear", scores.linear}};
+    fmt::print("{}\n", result.dump(2));
+    const bool printed = std::fflush(stdout) == 0;
+    const int error = errno;
     if (!out.empty()) {
       write_file_atomically(out, [&](FileWriter& f) { f.write(result.dump(2) + "\n"); });
     }
-    fmt::print("{}\n", result.dump(2));
+    check(printed, "evaluate", "expected to print the result, got \"{}\"", std::strerror(error));
   } catch (const std::exception& error) {
     fmt::print(stderr, "evaluate: {}\n", error.what());
     return 1;

@@ -9,6 +9,7 @@
 #include <invar/nn/optim/sgd.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 
+#include "scoring.hpp"
 #include "tuning.hpp"
 
 namespace invar::app {
@@ -43,6 +44,9 @@ class Part : public Dataset {
   std::vector<std::int64_t> indices_;
 };
 
+/// Views have random numbers for so many (ViewKey).
+constexpr std::int64_t kMostEpochs = 1 << 24;
+
 TrainingOptions read_training(const Json& json) {
   JsonReader reader(json, "training");
   TrainingOptions o;
@@ -68,7 +72,8 @@ TrainingOptions read_training(const Json& json) {
   o.log_every = reader.get("log_every", o.log_every);
   reader.finish();
   check(o.batch_size >= 2, "training", "expected a batch_size of at least 2, got {}", o.batch_size);
-  check(o.epochs >= 1, "training", "expected at least 1 epoch, got {}", o.epochs);
+  check(o.epochs >= 1 && o.epochs < kMostEpochs, "training", "expected 1 to {} epochs, got {}",
+        kMostEpochs - 1, o.epochs);
   check(o.ema_decay >= 0 && o.ema_decay < 1, "training", "expected ema_decay in [0, 1), got {}",
         o.ema_decay);
   check(o.clip_grad_norm >= 0, "training", "expected clip_grad_norm >= 0, got {}",
@@ -111,6 +116,7 @@ EvaluationOptions read_evaluation(const Json& json) {
   o.linear.learning_rate = reader.get("linear_lr", o.linear.learning_rate);
   reader.finish();
   check(o.held_out >= 0, "evaluation", "expected held_out >= 0, got {}", o.held_out);
+  check_options(o.knn, o.linear);
   return o;
 }
 
@@ -204,8 +210,13 @@ std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::in
   check(!(reader.has("warmup_steps") && reader.has("warmup_epochs")), "schedule",
         "expected at most one of \"warmup_steps\" and \"warmup_epochs\"");
   o.warmup_steps = reader.get<std::int64_t>("warmup_steps", 0);
-  o.warmup_steps =
-      std::max(o.warmup_steps, reader.get<std::int64_t>("warmup_epochs", 0) * steps_per_epoch);
+  const auto warmup_epochs = reader.get<std::int64_t>("warmup_epochs", 0);
+  check(
+      warmup_epochs >= 0 && warmup_epochs < epochs, "schedule",
+      "expected a warm-up shorter than the training of {} epochs, got {}: train longer or shorten "
+      "the warm-up",
+      epochs, warmup_epochs);
+  if (warmup_epochs > 0) o.warmup_steps = warmup_epochs * steps_per_epoch;
   o.start_lr = reader.get("start_lr", o.start_lr);
   o.end_lr = reader.get("end_lr", o.end_lr);
   o.warmup_reaches_base = reader.get("warmup_reaches_base", o.warmup_reaches_base);
@@ -221,14 +232,13 @@ Device usable_device(const std::string& name) {
   return device;
 }
 
-Experiment::Experiment(const Json& config)
-    : test_view(make_pipeline(section(config, "test_view"))), config_(config) {
+Experiment::Experiment(const Json& config) : config_(config) {
   JsonReader reader(config, "config");
   seed = reader.get<std::uint64_t>("seed", 0);
   reader.require<Json>("data");
   views = make_views(reader.require<Json>("views"));
   check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
-  reader.require<Json>("test_view");
+  test_view = make_pipeline(reader.require<Json>("test_view"));
   reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
   checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));
@@ -241,7 +251,7 @@ Experiment::Experiment(const Json& config)
       read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
   // The real number of steps is known once the data is loaded; names and keys are checked here.
   read_schedule(reader.get("schedule", Json::object()), optimizer.lr, training.epochs,
-                std::int64_t{1} << 40);
+                std::int64_t{1} << 32);
   reader.finish();
 }
 

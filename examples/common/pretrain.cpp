@@ -57,9 +57,6 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
-  for (const std::string& difference : run.record_environment(experiment.training.device)) {
-    if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
-  }
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
   set_conv_choices(experiment.training.conv_choices);
@@ -75,8 +72,21 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
   const DatasetPtr test = labelled ? experiment.load(Split::test) : nullptr;
+  // Evaluation comes last: what would stop it is looked for now.
+  const ImageShape seen = experiment.test_view.output_shape(train->shape());
+  if (test) {
+    check_classes(*train, *test);
+    check(experiment.test_view.output_shape(test->shape()).channels == seen.channels, "pretrain",
+          "expected test images of {} channels, as the training images have, got {}", seen.channels,
+          test->shape().channels);
+  }
 
   Training training(experiment, run, train);
+  // From here on only training itself can go wrong: what is refused leaves no directory behind.
+  if (!resuming) run.start();
+  for (const std::string& difference : run.record_environment(experiment.training.device)) {
+    if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
+  }
   Json result = Json::object();
   if (experiment.evaluation.baselines && labelled) {
     RawPixels raw;
@@ -110,7 +120,7 @@ int pretrain_main(int argc, char** argv) {
   app.add_option("--set", overrides, "override a value: training.epochs=3")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--seed", seed, "the same as --set seed=N");
+  app.add_option("--seed", seed, "the same as --set seed=N")->check(CLI::NonNegativeNumber);
   app.add_flag("--resume", resume, "go on with the run in --out from its last checkpoint");
   app.add_option(
       "--profile", profile,
@@ -128,7 +138,6 @@ int pretrain_main(int argc, char** argv) {
     for (const std::string& assignment : overrides) apply_override(config, assignment);
     if (seed) config["seed"] = *seed;
     inline_conv_choices(config);
-    // A configuration that is wrong must not leave a directory behind.
     const Experiment checked(config);
     usable_device(to_string(checked.training.device));
     return pretrain(RunDirectory::create(out, config), false, profile);

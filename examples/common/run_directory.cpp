@@ -53,13 +53,15 @@ RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
         "expected a folder without a run, got '{}': continue it with --resume, or choose another "
         "--out",
         path.string());
-  RunDirectory run(path, config);
-  make_directory(run.checkpoints());
+  return RunDirectory(path, config);
+}
+
+void RunDirectory::start() const {
+  make_directory(checkpoints());
   // Left over from a start that never got as far as its config.
   std::error_code ignored;
-  fs::remove(path / kMetrics, ignored);
-  run.write_json("config.json", config);
-  return run;
+  fs::remove(path_ / kMetrics, ignored);
+  write_json("config.json", config_);
 }
 
 RunDirectory RunDirectory::open(const fs::path& path) {
@@ -85,8 +87,8 @@ void RunDirectory::cut_metrics(std::int64_t last_step) {
     if (end == std::string::npos) break;
     const std::string line = text.substr(at, end - at);
     const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    check(parsed.is_object() && parsed.contains("step"), "run",
-          "expected a JSON object with \"step\" in every line of '{}', got {}",
+    check(parsed.is_object() && parsed.contains("step") && parsed["step"].is_number_integer(),
+          "run", "expected a JSON object with \"step\" in every line of '{}', got {}",
           (path_ / kMetrics).string(), line.substr(0, 60));
     if (parsed["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
     at = end + 1;
@@ -106,6 +108,8 @@ std::vector<std::string> RunDirectory::record_environment(Device device) const {
   std::vector<std::string> differences;
   if (fs::exists(path_ / "environment.json")) {
     const Json before = read_json(path_ / "environment.json");
+    check(before.is_object(), "run", "expected a JSON object in '{}'",
+          (path_ / "environment.json").string());
     for (const auto& [key, value] : now.items()) {
       if (before.value(key, Json()) != value) {
         differences.push_back(fmt::format("{}: {} instead of {}", key, value.dump(),
@@ -121,20 +125,14 @@ void RunDirectory::write_json(const char* name, const Json& json) const {
   write_file_atomically(path_ / name, [&](FileWriter& file) { file.write(json.dump(2) + "\n"); });
 }
 
-Json read_json(const fs::path& path) {
-  const std::string text = read_file(path);
-  try {
-    return Json::parse(text, nullptr, true, /*ignore_comments=*/true);
-  } catch (const Json::parse_error& error) {
-    // nlohmann's message holds line and column after its own prefix.
-    const std::string what = error.what();
-    const std::size_t from = what.find("at line");
-    fail("json", "expected JSON in '{}', got an error {}", path.string(),
-         from == std::string::npos ? what : what.substr(from));
-  }
-}
+Json read_json(const fs::path& path) { return parse_json(read_file(path), path.string()); }
 
 void apply_override(Json& config, const std::string& assignment) {
+  try {
+    Json(assignment).dump();
+  } catch (const Json::type_error&) {
+    fail("--set", "expected UTF-8, got other bytes in {}", assignment);
+  }
   const std::size_t equals = assignment.find('=');
   check(equals != std::string::npos && equals > 0, "--set", "expected key=value, got \"{}\"",
         assignment);
@@ -149,8 +147,7 @@ void apply_override(Json& config, const std::string& assignment) {
     at = &(*at)[key];
     from = dot + 1;
   }
-  *at = Json::parse(value, nullptr, /*allow_exceptions=*/false);
-  if (at->is_discarded()) *at = value;
+  *at = Json::accept(value) ? parse_json(value, path) : Json(value);
 }
 
 }  // namespace invar::app

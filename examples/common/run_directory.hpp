@@ -22,11 +22,14 @@ namespace invar::app {
 
 class RunDirectory {
  public:
-  /// A new run; Error if the directory holds one already.
+  /// A new run; Error if the directory holds one already. Nothing is written before start().
   static RunDirectory create(const std::filesystem::path& path, const Json& config);
   /// An existing run, to go on with it; Error if there is none. Removes the temporary files that a
   /// killed process left.
   static RunDirectory open(const std::filesystem::path& path);
+
+  /// Makes the directory of a new run, with its config.json.
+  void start() const;
 
   const std::filesystem::path& path() const { return path_; }
   const Json& config() const { return config_; }

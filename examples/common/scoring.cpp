@@ -24,6 +24,24 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
   return features;
 }
 
+void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& linear) {
+  check(knn.k >= 1 && knn.temperature > 0, "evaluation",
+        "expected k >= 1 and temperature > 0, got {} and {}", knn.k, knn.temperature);
+  check(linear.epochs >= 1 && linear.learning_rate > 0, "evaluation",
+        "expected a linear probe of at least 1 epoch and a learning rate > 0, got {} and {}",
+        linear.epochs, linear.learning_rate);
+}
+
+void check_classes(const Dataset& train, const Dataset& test) {
+  for (std::size_t i = 0; i < test.classes().size(); ++i) {
+    const bool known = i < train.classes().size();
+    check(known && train.classes()[i] == test.classes()[i], "evaluation",
+          "expected one list of classes for training and test images, class {} is \"{}\" in "
+          "training and \"{}\" in test",
+          i, known ? train.classes()[i] : "none", test.classes()[i]);
+  }
+}
+
 Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
              std::int64_t classes, const ssl::KnnOptions& knn,
              const ssl::LinearProbeOptions& linear) {

@@ -19,6 +19,13 @@ struct Scores {
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
                                   const Pipeline& view, const std::string& label, Device device);
 
+/// Error unless score() takes these options: to be asked before features are made.
+void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& linear);
+
+/// Error unless a label means the same in both: the test images' classes are the first of the
+/// training images'.
+void check_classes(const Dataset& train, const Dataset& test);
+
 Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
              std::int64_t classes, const ssl::KnnOptions& knn,
              const ssl::LinearProbeOptions& linear);

@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import time
 import unittest
+import zlib
 from typing import Optional
 
 BIN = pathlib.Path(sys.argv.pop(1)).resolve()
@@ -49,6 +50,14 @@ def make_images(folder: pathlib.Path, train: int = 96, test: int = 40, size: int
         data[split] = {"images": str(folder / f"{split}-images.gz"),
                        "labels": str(folder / f"{split}-labels.gz")}
     return data
+
+
+def grey_png(size: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = (b"\0" + bytes(range(size))) * size
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def configuration(data: dict) -> dict:
@@ -108,8 +117,8 @@ class Programs(unittest.TestCase):
 
     @staticmethod
     def run_program(name: str, *arguments, timeout: float = 120) -> subprocess.CompletedProcess:
-        return subprocess.run([BIN / name, *map(str, arguments)], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=timeout)
+        words = [word if isinstance(word, bytes) else str(word) for word in arguments]
+        return subprocess.run([BIN / name, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout)
 
     def fails(self, message: str, name: str, *arguments) -> str:
         """Runs a program that must refuse: exit code 1 and one line that holds `message`."""
@@ -423,6 +432,23 @@ class Programs(unittest.TestCase):
         checkpoint = self.reference / "checkpoints" / "best.safetensors"
         done = self.run_program("evaluate", checkpoint, "--k", 5, "--epochs", 3)
         self.assertEqual(done.returncode, 0, done.stderr)
+        # Wrong options are refused before the work, and no result is lost without a word.
+        for option, value in (("--k", 0), ("--temperature", 0), ("--epochs", 0), ("--lr", "nan")):
+            self.assertEqual(self.fails("[evaluation] expected", "evaluate", checkpoint, option,
+                                        value).count("\n"), 1)
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([BIN / "evaluate", checkpoint, "--epochs", "1"], stdout=full,
+                                  stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("No space left", done.stderr)
+        # Labels of other classes are not compared with these.
+        root = self.folder / "insects"
+        for split, names in (("train", ("ant", "bee", "wasp")), ("test", ("ant", "wasp"))):
+            for name in names:
+                (root / split / name).mkdir(parents=True)
+                (root / split / name / "1.png").write_bytes(grey_png(12))
+        self.fails('class 1 is "bee" in training and "wasp" in test', "evaluate", checkpoint, "--data",
+                   json.dumps({"name": "image_folder", "root": str(root), "channels": 1}))
 
     def test_embed(self) -> None:
         out = self.folder / "features"
@@ -453,10 +479,44 @@ class Programs(unittest.TestCase):
                 ("did you mean \"evaluation\"", {"evaluate": {}}),
                 ("learning rate", {"optimizer": {"name": "sgd", "lr": -1}}),
                 ("batch_size", {"training": {"batch_size": 1}}),
+                ("16777215 epochs", {"training": {"epochs": 1 << 24}}),
+                ("warm-up", {"schedule": {"warmup_epochs": 1 << 62}}),
+                ("out of range", {"training": {"workers": 1 << 32}}),
+                ("out of range", {"seed": -1}),
+                ("k >= 1", {"evaluation": {"k": 0}}),
+                ("at least 1 epoch", {"evaluation": {"linear_epochs": 0}}),
                 ("RandomErasing", {"views": [{"name": "RandomErazing"}]}),
                 ("expander", {"expander": {"layers": []}}),
                 ("resnet18", {"encoder": {"name": "resnet19"}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
+            self.assertFalse(run.exists(), message)
+        # What only shows once the data is there.
+        for message, changes in (
+                ("96 training images", {"evaluation": {"held_out": 1000}}),
+                ("at least 100 x 100 pixels", {"views": [{"name": "CenterCrop", "size": 100}]}),
+                ("1 numbers in mean", {"test_view": [{"name": "Normalize", "mean": [0, 0, 0], "std": 1}]}),
+                ("betas in [0, 1)", {"optimizer": {"lr": 1e-3, "betas": [1.5, 0]}}),
+                ("shorter than the training of 18 steps", {"schedule": {"warmup_steps": 1000}}),
+                ("layer widths", {"expander": {"layers": [0, 16]}})):
+            self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
+            self.assertFalse(run.exists(), message)
+        for text, message in (("[]", "a JSON object"), ("null", "a JSON object"), ("", "line 1"),
+                              ('{"seed": 1e400}', "1e400"), ('{"test_veiw": []}', 'the key "data"'),
+                              ('{"seed": ' + "[" * 200000 + "]" * 200000 + "}", "100 levels")):
+            path = self.folder / "odd.json"
+            path.write_text(text)
+            self.fails(message, "pretrain", path, "--out", run)
+            self.assertFalse(run.exists(), message)
+        # A required key that is misspelt.
+        config = dict(self.config)
+        config["test_veiw"] = config.pop("test_view")
+        path.write_text(json.dumps(config))
+        self.fails('nearest one here is "test_veiw"', "pretrain", path, "--out", run)
+        for override, message in (("seed", "key=value"), ("=1", "key=value"), ("a..b=1", "path of keys"),
+                                  ("views.0=1", "path of keys"), (b"data.root=\xff", "UTF-8"),
+                                  ("training.epochs=", "wrong type"),
+                                  ("data=" + "[" * 60000 + "]" * 60000, "100 levels")):
+            self.fails(message, "pretrain", self.config_path, "--out", run, "--set", override)
             self.assertFalse(run.exists(), message)
 
     def test_plans_chosen_by_timing_are_kept(self) -> None:
@@ -502,6 +562,8 @@ class Programs(unittest.TestCase):
         data["train"]["images"] = str(truncated)
         self.fails("truncated.gz", "pretrain", self.with_config(data=data), "--out",
                    self.folder / "truncated-data")
+        for name in ("missing-data", "truncated-data"):
+            self.assertFalse((self.folder / name).exists())
 
     def test_corrupt_checkpoints_are_refused(self) -> None:
         good = (self.reference / "encoder.safetensors").read_bytes()
@@ -525,6 +587,7 @@ class Programs(unittest.TestCase):
     def test_data_smaller_than_a_batch(self) -> None:
         config = self.with_config(training={**self.config["training"], "batch_size": 1000})
         self.fails("96", "pretrain", config, "--out", self.folder / "small")
+        self.assertFalse((self.folder / "small").exists())
 
     @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")
     def test_a_full_disk_spares_the_last_checkpoint(self) -> None:
