@@ -1,9 +1,12 @@
 #include "pretrain.hpp"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <invar/core/random.hpp>
 #include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/machine.hpp>
@@ -17,12 +20,21 @@
 namespace invar::app {
 namespace {
 
+// A signal asks training for an orderly end, which saves a checkpoint. Before and after there is
+// nothing to save, but hours of evaluation may lie ahead: it ends the process. So does a second
+// one.
 volatile std::sig_atomic_t interrupted = 0;
+volatile std::sig_atomic_t training_runs = 0;
+const char* volatile farewell = "\npretrain: stopped before anything was written\n";
 
-/// The first signal asks for an orderly end; a second one ends the process at once.
-void ask_to_stop() {
+void handle_signals() {
   struct sigaction action = {};
-  action.sa_handler = [](int signal) { interrupted = signal; };
+  action.sa_handler = [](int signal) {
+    interrupted = signal;
+    if (training_runs) return;
+    [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, farewell, std::strlen(farewell));
+    ::_exit(128 + signal);
+  };
   action.sa_flags = SA_RESETHAND;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
@@ -84,6 +96,9 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   Training training(experiment, run, train);
   // From here on only training itself can go wrong: what is refused leaves no directory behind.
   if (!resuming) run.start();
+  static const std::string how_to_resume =
+      fmt::format("\npretrain: stopped; go on with --out {} --resume\n", run.path().string());
+  farewell = how_to_resume.c_str();
   for (const std::string& difference : run.record_environment(experiment.training.device)) {
     if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
   }
@@ -95,7 +110,10 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
   training.resume();
   if (!profile.empty()) training.profile(profile);
-  if (!training.run(interrupted)) return 128 + interrupted;
+  training_runs = 1;
+  const bool finished = training.run(interrupted);
+  training_runs = 0;
+  if (!finished) return 128 + interrupted;
   training.refresh_average(train);
   save_encoder(run.path() / "encoder.safetensors", training.encoder(), run.config());
   if (labelled) evaluate(experiment, training.encoder(), train, test, "trained", result);
@@ -132,7 +150,7 @@ int pretrain_main(int argc, char** argv) {
           "that it was started with");
     check(!resume || (overrides.empty() && !seed), "pretrain",
           "expected no --set and no --seed beside --resume: start a new run to change them");
-    ask_to_stop();
+    handle_signals();
     if (resume) return pretrain(RunDirectory::open(out), true, profile);
     Json config = read_json(config_path);
     for (const std::string& assignment : overrides) apply_override(config, assignment);

@@ -243,6 +243,22 @@ class Programs(unittest.TestCase):
         self.assertEqual(self.run_program("pretrain", "--out", run, "--resume").returncode, 0)
         self.assert_same_run(run)
 
+    def test_an_interrupt_outside_of_training_ends_the_program_at_once(self) -> None:
+        run = self.folder / "interrupted-early"
+        arguments = [self.config_path, "--set", "evaluation.baselines=true",
+                     "--set", "evaluation.linear_epochs=1000000000"]
+        for arguments in (arguments, ["--resume"]):
+            process = subprocess.Popen([BIN / "pretrain", *arguments, "--out", run],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE, text=True)
+            for line in process.stderr:
+                if "train features: 96/96" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+            self.assertEqual(process.returncode, 130, errors)
+            self.assertIn(f"--out {run} --resume", errors)
+
     def test_bf16_trains_and_resumes_bit_for_bit(self) -> None:
         whole = self.folder / "bf16"
         done = self.run_program("pretrain", self.config_path, "--out", whole,
