@@ -111,9 +111,9 @@ Tensor bernoulli(double p, const Dims& shape, TensorOptions options, Generator& 
 
 Tensor randperm(std::int64_t n, Generator& generator) {
   check(n >= 0, "randperm", "expected n >= 0, got {}", n);
+  Tensor out = empty({n}, {.dtype = DType::i64});  // says so where there is no room
   const GeneratorState at = generator.reserve(static_cast<std::uint64_t>(n), 8);
   const auto order = random_permutation(at.seed, at.offset, static_cast<std::uint64_t>(n));
-  Tensor out = empty({n}, {.dtype = DType::i64});
   std::copy(order.begin(), order.end(), out.data<std::int64_t>());
   return out;
 }

@@ -62,6 +62,7 @@ Tensor taken_diagonal(const Tensor& x, const Diagonal& at) {
 Tensor triangle(const char* op, Tensor (*keep)(const Tensor&, const Tensor&), const Tensor& x,
                 std::int64_t offset) {
   check(x.dim() >= 2, op, "expected a matrix [.., n, m], got {}", x.shape());
+  offset = std::clamp(offset, -x.size(-2), x.size(-1));  // all or nothing from there on
   const TensorOptions integers{.dtype = DType::i64, .device = x.device()};
   const Tensor columns = arange(0, static_cast<double>(x.size(-1)), 1, integers);
   const Tensor rows = arange(0, static_cast<double>(x.size(-2)), 1, integers);
@@ -110,13 +111,17 @@ Tensor diagonal(const Tensor& x, std::int64_t offset, int dim1, int dim2) {
             second = wrap_dim(dim2, x.dim(), "diagonal");
   check(first != second, "diagonal", "expected two different dimensions, got {} and {}", dim1,
         dim2);
-  return taken_diagonal(x, {offset, first, second});
+  // Beyond the matrix they are all empty.
+  return taken_diagonal(x,
+                        {std::clamp(offset, -x.shape()[first], x.shape()[second]), first, second});
 }
 
 Tensor diag(const Tensor& x, std::int64_t offset) {
   check(x.dim() == 1 || x.dim() == 2, "diag", "expected a vector or a matrix, got {}: use diagonal",
         x.shape());
   if (x.dim() == 2) return clone(diagonal(x, offset));
+  check(offset >= -kMaxElements && offset <= kMaxElements, "diag",
+        "expected an offset within 2^60, got {}", offset);
   const std::int64_t n = x.size(0) + std::abs(offset);
   return on_diagonal("diag", x, {n, n}, {offset, 0, 1});
 }

@@ -340,6 +340,7 @@ TEST_CASE("random factories follow their generator", "[unit]") {
   CHECK(sum(order).item() == 4950);
   CHECK(amax(order).item() == 99);
   CHECK_THROWS_WITH(randint(3, 3, {1}), ContainsSubstring("expected low < high"));
+  CHECK_THROWS_AS(randperm(std::int64_t{1} << 62), Error);
   CHECK_THROWS_WITH(bernoulli(1.5, {1}), ContainsSubstring("a probability in [0, 1]"));
 }
 

@@ -11,6 +11,7 @@
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <limits>
 
 #include "op_case.hpp"
 
@@ -282,6 +283,18 @@ TEST_CASE("diagonal is a view", "[unit]") {
   CHECK(at(x, {1, 2}) == 7);
   CHECK(sum(x).item() == 14);
   CHECK(diag(x, 1).storage() != x.storage());
+}
+
+TEST_CASE("diagonals and triangles far outside of the matrix", "[unit]") {
+  constexpr std::int64_t kFar[] = {std::numeric_limits<std::int64_t>::min(),
+                                   std::numeric_limits<std::int64_t>::max()};
+  const Tensor x = ones({2, 3});
+  for (const std::int64_t offset : kFar) {
+    CHECK(diagonal(x, offset).shape() == Dims{0});
+    CHECK(sum(tril(x, offset)).item() == (offset > 0 ? 6 : 0));
+    CHECK(sum(triu(x, offset)).item() == (offset > 0 ? 0 : 6));
+    CHECK_THROWS_AS(diag(ones({2}), offset), Error);
+  }
 }
 
 TEST_CASE("linalg: what it refuses", "[unit]") {
