@@ -3,14 +3,15 @@
 //
 // How to add a case: one entry in tests/ops/cases_<family>.cpp,
 //
-//   {.name = "mul", .inputs = {real({2, 3}), real({3})}, .f = [](const Tensors& x) { return x[0] *
-//   x[1]; }}
+//   {.name = "mul", .inputs = {real({2, 3}), real({3})},
+//    .f = [](const Tensors& x) { return x[0] * x[1]; }}
 //
 // A new family: a new file with a function that makes its cases, and three TEST_CASEs that call
 // check_gradients ("[gradcheck]"), check_values ("[unit]") and check_on_gpu ("[cuda]") with them;
 // name it in tests/CMakeLists.txt. f makes its constants on the device of its inputs.
 //
-//   check_gradients  f64: first and second order gradients against finite differences
+//   check_gradients  f64: first and second order gradients against finite differences; the second
+//                    order of transposed and strided inputs as well
 //   check_values     the reference, if the case has one; f32 and bf16 against f64; transposed,
 //                    strided and expanded inputs against dense ones: outputs and gradients
 //   check_on_gpu     the GPU against the CPU, every dtype and layout: outputs and gradients
