@@ -4,6 +4,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
@@ -96,11 +97,21 @@ Tensor eigenvalues_like(const Tensor& x) {
   return empty(Dims(std::span(x.shape().begin(), x.shape().end() - 1)), x.options());
 }
 
-/// The gradient rule of what has none.
-Tensors no_rule(const char* op) {
-  fail(op,
-       "expected no backward pass through it, got one: it has no gradient rule; detach() its "
-       "input");
+/// Error if two neighbours of `values` are equal up to rounding (or, for svdvals, one is 0) while a
+/// second gradient is wanted: see Note [Equal eigenvalues] in linalg.hpp.
+void check_distinct(const char* op, const Tensor& values, bool positive) {
+  if (!grad_enabled() || values.numel() == 0) return;
+  NoGrad guard;
+  const Tensor v = to(values.detach(), DType::f64), size = amax(abs(v), {-1}, /*keepdim=*/true);
+  const std::int64_t n = v.size(-1);
+  const double least = values.dtype() == DType::f32 ? 1e-6 : 1e-13;
+  Tensor close = zeros({}, {.dtype = DType::boolean, .device = v.device()});
+  if (n > 1) close = any(le(abs(narrow(v, -1, 1, n - 1) - narrow(v, -1, 0, n - 1)), size * least));
+  if (positive) close = logical_or(close, any(le(v, size * least)));
+  check(!close.item<bool>(), op,
+        "expected {} for a second gradient, got some that are equal{} up to rounding: it does not "
+        "exist there",
+        positive ? "distinct values above 0" : "distinct values", positive ? " or 0" : "");
 }
 
 }  // namespace
@@ -194,13 +205,34 @@ Tensor solve_triangular(const Tensor& matrix, const Tensor& sides, bool upper, b
                 });
 }
 
+// With x V = V diag(l): dl = diag(V^T dx V) and dV = V (F o V^T dx V), F_ij = 1 / (l_j - l_i) but
+// for 0 on the diagonal. So x receives V (diag(g_l) + F o A) V^T, A = V^T g_V. Only its symmetric
+// part counts, and F is antisymmetric: that of A is taken. Where l_i = l_j and A_ij = 0 the
+// function does not tell these vectors apart, and 0/0 stands for 0.
 Eigh eigh(const Tensor& input) {
   const Tensor x = autocast("eigh", input);
   check_eigen("eigh", x);
   const Tensor values = eigenvalues_like(x), vectors = empty(x.shape(), x.options());
   kernel(&Kernels::eigh, x.device(), "eigh")(x, values, vectors);
-  const Tensors outputs = record_all("eigh", {x}, {values, vectors},
-                                     [](const Tensors&, Needs) { return no_rule("eigh"); });
+  const Tensors outputs = record_all(
+      "eigh", {x}, {values, vectors},
+      [values = SavedTensor::output(values), vectors = SavedTensor::output(vectors, 1)](
+          const Tensors& g, Needs) -> Tensors {
+        const Tensor l = values.get(), v = vectors.get();
+        Tensor inner;
+        if (g[1].defined()) {
+          const Tensor a = matmul(transpose(v), g[1]), antisymmetric = (a - transpose(a)) * 0.5;
+          const Tensor gap = unsqueeze(l, -2) - unsqueeze(l, -1);
+          const Tensor alike = logical_and(eq(gap, 0.0), eq(antisymmetric, 0.0));
+          inner = antisymmetric / where(logical_not(alike), gap, 1);
+        }
+        Tensor middle = inner.defined() ? matmul(v, inner) : Tensor();
+        if (g[0].defined()) {
+          const Tensor scaled = v * unsqueeze(g[0], -2);
+          middle = middle.defined() ? middle + scaled : scaled;
+        }
+        return {middle.defined() ? matmul(middle, transpose(v)) : Tensor()};
+      });
   return {outputs[0], outputs[1]};
 }
 
@@ -209,9 +241,16 @@ Tensor eigvalsh(const Tensor& input) {
   check_eigen("eigvalsh", x);
   const Tensor values = eigenvalues_like(x);
   kernel(&Kernels::eigh, x.device(), "eigvalsh")(x, values, {});
-  return record("eigvalsh", {x}, values, [](const Tensor&) { return no_rule("eigvalsh"); });
+  return record("eigvalsh", {x}, values, [x = SavedTensor(x)](const Tensor& g) -> Tensors {
+    const auto [l, v] = eigh(x.get());
+    check_distinct("eigvalsh", l, /*positive=*/false);
+    return {matmul(v * unsqueeze(g, -2), transpose(v))};
+  });
 }
 
+// x = U diag(s) V^T: ds = diag(U^T dx V), so x receives U diag(g) V^T. U are the eigenvectors of
+// x x^T, and the rows of U^T x those of V^T but for their lengths s. A wide x; a tall one is
+// transposed.
 Tensor svdvals(const Tensor& input) {
   const Tensor x = autocast("svdvals", input);
   check_real("svdvals", x);
@@ -221,7 +260,18 @@ Tensor svdvals(const Tensor& input) {
   shape.push_back(std::min(x.size(-2), x.size(-1)));
   const Tensor values = empty(shape, x.options());
   kernel(&Kernels::svdvals, x.device(), "svdvals")(x, values);
-  return record("svdvals", {x}, values, [](const Tensor&) { return no_rule("svdvals"); });
+  return record(
+      "svdvals", {x}, values,
+      [x = SavedTensor(x), values = SavedTensor::output(values)](const Tensor& g) -> Tensors {
+        check_distinct("svdvals", values.get(), /*positive=*/true);
+        const Tensor given = x.get();
+        const bool tall = given.size(-2) > given.size(-1);
+        const Tensor wide = to(tall ? transpose(given) : given, DType::f64);
+        const Tensor u = flip(eigh(matmul(wide, transpose(wide))).vectors, {-1});
+        const Tensor rows = normalize(matmul(transpose(u), wide), -1);
+        const Tensor dx = to(matmul(u * unsqueeze(to(g, DType::f64), -2), rows), g.dtype());
+        return {tall ? transpose(dx) : dx};
+      });
 }
 
 }  // namespace invar

@@ -34,12 +34,23 @@ struct Eigh {
   Tensor vectors;  ///< [.., n, n]: column i belongs to value i; orthonormal, signs arbitrary
 };
 
-/// x = V diag(values) V^T for symmetric x [.., n, n]; only the lower triangle is read. No gradient
-/// rule: a backward pass through it is an Error (detach the input).
+/// x = V diag(values) V^T for symmetric x [.., n, n]; only the lower triangle is read.
+///
+/// Note [Equal eigenvalues]: gradients are symmetric, as if both triangles had been read, and right
+/// wherever what is differentiated exists. Where values repeat,
+///   - a first gradient through the values is that of one choice of vectors: right for functions
+///     that treat equal values alike (sums, products, entropies of a spectrum), else one of many;
+///   - a gradient through their vectors does not exist: expect infinities, NaN or noise. One that
+///     comes through the vectors of other values alone is right;
+///   - a second gradient through eigvalsh or svdvals does not exist. Asking for one (create_graph)
+///     is an Error.
+/// Values that nearly repeat have gradients through the vectors as large as 1 / their distance.
 Eigh eigh(const Tensor& x);
-/// The eigenvalues alone, at a fraction of the time. No gradient rule.
+/// The eigenvalues alone, at a fraction of the time; a backward pass makes the vectors.
 Tensor eigvalsh(const Tensor& x);
-/// The singular values of x [.., n, m], descending: [.., min(n, m)]. No gradient rule.
+/// The singular values of x [.., n, m], descending: [.., min(n, m)]. Their gradient comes from the
+/// eigenvectors of the smaller Gram matrix, in f64: of values below some 1e-7 of the largest it is
+/// noise (of size 1), at 0 it does not exist.
 Tensor svdvals(const Tensor& x);
 
 }  // namespace invar

@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
+#include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -111,6 +112,44 @@ OpCases cases() {
       add_solve({0, 2, 2}, rhs({0}, 2, 2), upper, left);
       add_solve({10, 10}, rhs({}, 10, 300), upper, left);  // more columns than a block
     }
+  }
+
+  // Of symmetric matrices whose eigenvalues are some way apart. Vectors have signs of their own, so
+  // functions of them that do not see these.
+  const auto symmetric = [](const Tensor& x) {
+    const Tensor steps = arange(0, static_cast<double>(x.size(-1)), 1, x.options());
+    return (x + transpose(x)) * 0.2 + diag(steps * 2);
+  };
+  for (const Dims& shape :
+       {Dims{1, 1}, Dims{4, 4}, Dims{2, 3, 3}, Dims{2, 1, 3, 3}, Dims{0, 2, 2}}) {
+    all.push_back({.name = fmt::format("eigvalsh {}", shape),
+                   .inputs = {real(shape)},
+                   .f = [=](const Tensors& x) { return eigvalsh(symmetric(x[0])); },
+                   .bf16_tolerance = 0});
+    all.push_back({.name = fmt::format("eigh {}", shape),
+                   .inputs = {real(shape)},
+                   .f =
+                       [=](const Tensors& x) {
+                         const auto [values, vectors] = eigh(symmetric(x[0]));
+                         const Tensor weights =
+                             arange(1, static_cast<double>(shape.back() + 1), 1, x[0].options());
+                         return Tensors{square(vectors),
+                                        matmul(vectors * unsqueeze(exp(values * 0.1) * weights, -2),
+                                               transpose(vectors))};
+                       },
+                   .bf16_tolerance = 0});
+  }
+  for (const Dims& shape : {Dims{1, 1}, Dims{3, 5}, Dims{5, 3}, Dims{2, 3, 4}, Dims{0, 2, 3}}) {
+    all.push_back(
+        {.name = fmt::format("svdvals {}", shape),
+         .inputs = {real(shape)},
+         .f =
+             [=](const Tensors& x) {
+               const std::int64_t n = shape[shape.size() - 2], m = shape.back();
+               const Tensor steps = arange(1, static_cast<double>(n + 1), 1, x[0].options());
+               return svdvals(x[0] * 0.2 + eye(n, m, x[0].options()) * unsqueeze(steps, 1));
+             },
+         .bf16_tolerance = 0});
   }
 
   const auto add = [&](const std::string& name, const Dims& shape, const Function& f,
@@ -267,6 +306,53 @@ TEST_CASE("eigh, eigvalsh and svdvals", "[unit]") {
   CHECK(std::abs(at(eigvalsh(known), {1}) - 3) < 1e-14);
 }
 
+TEST_CASE("gradients where eigenvalues repeat", "[gradcheck]") {
+  constexpr TensorOptions kDouble{.dtype = DType::f64};
+  Generator generator(7);
+  // Eigenvalues 2, 2, 2, 5 along random directions.
+  const Tensor q = eigh(positive(randn({4, 4}, kDouble, generator))).vectors;
+  const Tensor x = matmul(q * tensor({2, 2, 2, 5}, kDouble), transpose(q));
+  const auto slope = [&](const auto& f) {
+    const Tensor leaf = x.detach().requires_grad_();
+    f(leaf).backward();
+    return leaf.grad();
+  };
+  // The sum of h(l) has the gradient h'(x), however the vectors of the 2s were chosen.
+  const Tensor cubes = slope([](const Tensor& a) { return sum(pow(eigvalsh(a), 3)); });
+  CHECK(largest(cubes - matmul(x, x) * 3) < 1e-12);
+  // The projection onto the vector of the 5, which is not repeated: against differences.
+  const Tensor weights = randn({4, 4}, kDouble, generator);
+  const auto projection = [&](const Tensor& a) {
+    const Tensor v = narrow(eigh(a).vectors, -1, 3, 1);
+    return sum(matmul(v, transpose(v)) * weights);
+  };
+  const Tensor first = slope(projection);
+  const Tensor half = randn({4, 4}, kDouble, generator), direction = half + transpose(half);
+  const double step = 1e-5;
+  const double difference =
+      (projection(x + direction * step) - projection(x - direction * step)).item() / (2 * step);
+  CHECK(std::abs(sum(first * direction).item() - difference) < 1e-8);
+  // One of the vectors of the 2s is told apart by what rounding has left of their distance.
+  const Tensor one =
+      slope([](const Tensor& a) { return sum(pow(select(eigh(a).vectors, -1, 0), 3)); });
+  CHECK_FALSE(largest(one) < 1e9);
+  // Second gradients through the values.
+  const auto second = [](const Tensor& a, const auto& values) {
+    const Tensor leaf = a.detach().requires_grad_();
+    const Tensor g = grad({sum(pow(values(leaf), 3))}, {leaf}, {}, {.create_graph = true})[0];
+    return grad({sum(square(g))}, {leaf})[0];
+  };
+  CHECK_THROWS_WITH(second(x, eigvalsh), ContainsSubstring("[eigvalsh] expected distinct values"));
+  CHECK_THROWS_WITH(second(x, svdvals), ContainsSubstring("[svdvals] expected distinct values"));
+  const Tensor singular = diag(tensor({3, 1, 0}, kDouble));
+  CHECK_THROWS_WITH(second(singular, svdvals), ContainsSubstring("equal or 0"));
+  CHECK_NOTHROW(second(singular, eigvalsh));
+  // At the singular value 0 a first gradient is no more than finite.
+  const Tensor leaf = singular.detach().requires_grad_();
+  sum(svdvals(leaf)).backward();
+  CHECK(largest(leaf.grad()) <= 1 + 1e-12);
+}
+
 TEST_CASE("cholesky reads the lower triangle only", "[unit]") {
   const Tensor x = tensor(std::vector<double>{4, NAN, 2, 5}, {2, 2}, {.dtype = DType::f64});
   const Tensor l = cholesky(x);
@@ -320,8 +406,6 @@ TEST_CASE("linalg: what it refuses", "[unit]") {
   refuses([&] { eigvalsh(full({2, 2}, NAN)); }, "[eigvalsh] expected finite numbers");
   refuses([&] { svdvals(full({2, 3}, INFINITY)); }, "[svdvals] expected finite numbers");
   refuses([&] { svdvals(ones({2})); }, "[svdvals] expected matrices");
-  refuses([&] { sum(eigvalsh(eye(2).requires_grad_())).backward(); }, "no gradient rule");
-  refuses([&] { sum(svdvals(eye(2).requires_grad_())).backward(); }, "no gradient rule");
   refuses([&] { solve_triangular(eye(3), ones({3}), true); }, "unsqueeze");
   refuses(
       [&] {
