@@ -11,10 +11,8 @@ nn::Sequential make_expander(std::int64_t features, const ExpanderOptions& optio
     check(next >= 1, "expander", "expected layer widths of at least 1, got {}", next);
     const bool last = i + 1 == options.layers.size();
     expander.push_back(nn::Linear(width, next, last ? options.last_bias : options.hidden_bias));
-    if (!last) {
-      expander.push_back(nn::BatchNorm1d(next));
-      expander.push_back(nn::ReLU());
-    }
+    if (!last && options.hidden_batch_norm) expander.push_back(nn::BatchNorm1d(next));
+    if (!last) expander.push_back(nn::ReLU());
     if (last && options.last_batch_norm) {
       expander.push_back(nn::BatchNorm1d(next, 1e-5, 0.1, /*affine=*/false));
     }

@@ -8,6 +8,7 @@ namespace invar::ssl {
 struct ExpanderOptions {
   /// Widths. Every layer but the last is Linear, BatchNorm1d, ReLU; the last is Linear alone.
   std::vector<std::int64_t> layers = {2048, 2048, 2048};
+  bool hidden_batch_norm = true;  ///< false: Linear, ReLU, as CorInfoMax has it
   bool hidden_bias = true;  ///< of the linear layers before a batch-norm, as in the authors' code
   bool last_bias = false;
   /// A BatchNorm1d without weight and bias after the last layer, as SimSiam and MoCo v3 have it.

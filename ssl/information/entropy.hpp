@@ -2,8 +2,7 @@
 // Differential entropy of embeddings, in nats; f32 and f64, gradients of any order.
 //
 //   z [.., n, d]    n samples of d dimensions. The dimensions before them are a batch, and so is
-//   the
-//                   result [..]: the views of a training step, stacked, are one call.
+//                   what comes out [..]: the views of a training step, stacked, are one call.
 //
 //   gaussian_entropy   of N(., Sigma), Sigma given. The largest entropy of any density with that
 //                      covariance: an upper bound on H(Z) if Sigma is Z's.

@@ -9,8 +9,7 @@
 //   P_Z    the projection onto what no linear readout of the features Z [n, d] reproduces, so that
 //          |P_Z Y|_F / sqrt(n) is the root mean squared error of the bias-free least squares
 //          readout
-//   Z', Y' the unlabelled images' features and their (unknown, so only in a study available)
-//   targets
+//   Z', Y' the unlabelled images' features and targets (unknown, so available only in a study)
 //
 // Note [What may be said of it]: I(f) is not scale-invariant while the risk is: |W_S|_2 I(f), with
 // W_S the readout, is, and is reported beside it. The labelled term is 0 wherever n <= rank Z,

@@ -10,8 +10,9 @@
 // they compete. With views that agree (invariance 0), std = sqrt(s^2 + eps) and the official
 // weights the best loss is that of
 //
-//   min over std of  25 (1 - std) + 2 K (std^2 - eps)^2,   std* = min(1, (25 / (8 K))^(1/3)) at eps
-//   = 0.
+//   min over std of  25 (1 - std) + 2 K (std^2 - eps)^2
+//
+// with std* = min(1, (25 / (8 K))^(1/3)) at eps = 0.
 //
 // Losses at different d/n therefore cannot be compared: at n 256 and d 2048 std* is 0.763 and the
 // loss never falls below 10.69; at n 256 and d 512 it is 2.02.

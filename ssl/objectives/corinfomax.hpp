@@ -4,13 +4,13 @@
 //
 //   z                embeddings [n, d] of view v; x = z / |z| by rows, f64
 //   mu_v             old mu_v + (1 - old) mean(x)
-//   R_v              old R_v + (1 - old) (x - mu_v)^T (x - mu_v) / n      no gradient into the old
-//   R loss             invariance mean over n and d of (x - x')^2 - 1/d sum_v logdet(R_v + eps I)
+//   R_v              old R_v + (1 - old) (x - mu_v)^T (x - mu_v) / n,  the old ones without history
+//   loss             invariance mean over n and d of (x - x')^2 - 1/d sum_v logdet(R_v + eps I)
 //
 // old .01 (what is kept of the past), R = I and mu = 0 at first, eps 1e-8, invariance 250 on
-// CIFAR-10 (1000 on CIFAR-100), expander 2048-2048-64. The state is kept in f64 for each view by
-// itself, so the number of views is fixed: `views`, 2. More than two views: invariance as in
-// VICReg, the sum of the log-determinants times 2 / views.
+// CIFAR-10 (1000 on CIFAR-100), expander 2048-2048-64 without batch-norm. The state is
+// kept in f64 for each view by itself, so the number of views is fixed: `views`, 2. More than two
+// views: invariance as in VICReg, the sum of the log-determinants times 2 / views.
 #include <invar/ssl/objective.hpp>
 
 namespace invar::ssl {

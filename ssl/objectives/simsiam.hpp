@@ -3,8 +3,7 @@
 // all that keeps it from collapse.
 //
 //   z, z'            embeddings [n, d] of two views;  p = predictor(z)
-//   loss             -1/2 mean_i [cos(p_i, z'_i) + cos(p'_i, z_i)], without a gradient
-//                    through z in cos
+//   loss             -1/2 mean_i [cos(p_i, z'_i) + cos(p'_i, z_i)],  z, z' there without history
 //
 // predictor: Linear(d, hidden) without bias, batch-norm, ReLU, Linear(hidden, d). hidden: 512 for d
 // 2048, a quarter of d by default. The authors end the expander with a batch-norm without affine

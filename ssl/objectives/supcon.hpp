@@ -3,10 +3,11 @@
 // all views of all images of the same class are positives. It needs labels: the ceiling that
 // self-supervised objectives are measured against.
 //
+//   s                x x^T / temperature
 //   loss             mean_i mean_{p in P(i)} [log sum_{k != i} e^(s_ik) - s_ip]
 //
-// with s = x x^T / temperature, x as in simclr.hpp and P(i) the other rows of i's class.
-// temperature .1. The authors' code multiplies by temperature / base_temperature, which is 1 there.
+// with x as in simclr.hpp and P(i) the other rows of i's class. temperature .1. The authors' code
+// multiplies by temperature / base_temperature, which is 1 there.
 #include <invar/ssl/objectives/simclr.hpp>
 
 namespace invar::ssl {

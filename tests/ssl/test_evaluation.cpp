@@ -125,6 +125,10 @@ TEST_CASE("the expander's layers", "[unit]") {
   for (const auto& p : expander.named_parameters()) names.push_back(p.name);
   CHECK(names == std::vector<std::string>{"0.weight", "0.bias", "1.weight", "1.bias", "3.weight",
                                           "3.bias", "4.weight", "4.bias", "6.weight"});
+  const nn::Sequential plain =
+      ssl::make_expander(6, {.layers = {8, 8, 4}, .hidden_batch_norm = false});
+  CHECK(plain.size() == 5);
+  CHECK(plain.named_buffers().empty());
   const Tensor x = randn({3, 6});
   CHECK(ssl::make_expander(6, {.layers = {}})(x).is_same(x));
 }
