@@ -2,6 +2,7 @@
 #include <chrono>
 #include <invar/core/random.hpp>
 #include <invar/data/loader.hpp>
+#include <invar/ops/convert.hpp>
 #include <numeric>
 #include <utility>
 
@@ -36,6 +37,7 @@ std::vector<std::int64_t> epoch_order(const LoaderOptions& options, std::int64_t
 /// A batch being made.
 struct Loader::Job {
   Batch batch;
+  Tensors params;  // f32 [B,P] of each view, if a GPU makes the views
   std::int64_t chunks = 0;
   std::int64_t taken = 0;  // chunks given to a thread
   std::int64_t made = 0;   // chunks finished
@@ -75,6 +77,9 @@ Loader::Loader(DatasetPtr dataset, std::vector<Pipeline> views, LoaderOptions op
   for (const Pipeline& pipeline : pipelines_) {
     view_shapes_.push_back(pipeline.output_shape(dataset_->shape()));
   }
+  if (options_.device.type == DeviceType::cuda && options_.views_on_gpu && !cpu_only()) {
+    images_ = std::make_unique<DeviceImages>(*dataset_, options_.device);
+  }
   const int workers = worker_count(options_.workers);
   try {
     for (int i = 0; i < workers; ++i) threads_.emplace_back([this] { work(); });
@@ -83,6 +88,13 @@ Loader::Loader(DatasetPtr dataset, std::vector<Pipeline> views, LoaderOptions op
     check(!threads_.empty(), "Loader", "could not start a worker thread ({}): set workers = 0",
           error.what());
   }
+}
+
+std::optional<std::string> Loader::cpu_only() const {
+  for (const Pipeline& pipeline : pipelines_) {
+    if (auto name = pipeline.cpu_only(dataset_->shape())) return name;
+  }
+  return std::nullopt;
 }
 
 Loader::~Loader() {
@@ -145,9 +157,10 @@ Batch Loader::next() {
       jobs_.pop_front();
       lock.unlock();
       work_wanted_.notify_all();
+      Batch batch = deliver(*first);
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
       seconds_waited_ += spent.count();
-      return std::move(first->batch);
+      return batch;
     }
     if (first->taken == first->chunks) chunk_done_.wait(lock);
   }
@@ -208,8 +221,13 @@ std::shared_ptr<Loader::Job> Loader::open_job() {
   const std::int64_t size = std::min(options_.batch_size, dataset_->size() - begin);
   auto job = std::make_shared<Job>();
   Batch& batch = job->batch;
-  for (const ImageShape& shape : view_shapes_) {
-    batch.views.push_back(empty({size, shape.height, shape.width, shape.channels}));
+  for (std::size_t v = 0; v < pipelines_.size(); ++v) {
+    const ImageShape& shape = view_shapes_[v];
+    if (images_) {
+      job->params.push_back(empty({size, pipelines_[v].param_count()}));
+    } else {
+      batch.views.push_back(empty({size, shape.height, shape.width, shape.channels}));
+    }
   }
   batch.labels = empty({size}, {.dtype = DType::i64});
   batch.indices = empty({size}, {.dtype = DType::i64});
@@ -229,20 +247,44 @@ void Loader::make_chunk(Job& job, std::int64_t chunk, Workspace& workspace) cons
   const auto* const indices = batch.indices.data<std::int64_t>();
   auto* const labels = batch.labels.data<std::int64_t>();
   const std::int64_t end = std::min((chunk + 1) * kChunk, batch.indices.numel());
+  const Image& image = workspace.sample.image;
   for (std::int64_t i = chunk * kChunk; i < end; ++i) {
-    dataset_->read(indices[i], workspace.sample);
-    const Image& image = workspace.sample.image;
-    labels[i] = workspace.sample.label;
+    if (!images_) dataset_->read(indices[i], workspace.sample);
+    labels[i] = images_ ? images_->label(indices[i]) : workspace.sample.label;
+    const ImageShape shape = images_ ? images_->shape(indices[i]) : image.shape;
     for (std::size_t v = 0; v < pipelines_.size(); ++v) {
       const Pipeline& pipeline = pipelines_[v];
-      workspace.params.resize(static_cast<std::size_t>(pipeline.param_count()));
       const ViewKey key{options_.seed, batch.epoch, indices[i], static_cast<int>(v)};
-      pipeline.draw(key, image.shape, workspace.params);
+      const auto count = static_cast<std::size_t>(pipeline.param_count());
+      if (images_) {
+        float* const row = job.params[v].data<float>() + static_cast<std::size_t>(i) * count;
+        pipeline.draw(key, shape, {row, count});
+        continue;
+      }
+      workspace.params.resize(count);
+      pipeline.draw(key, shape, workspace.params);
       const std::size_t size = view_shapes_[v].size();
       float* const out = batch.views[v].data<float>() + static_cast<std::size_t>(i) * size;
       pipeline.apply(image, workspace.params, workspace.canvas, {out, size});
     }
   }
+}
+
+Batch Loader::deliver(Job& job) const {
+  Batch batch = std::move(job.batch);
+  if (options_.device == kCpu) return batch;
+  const auto upload = [&](const Tensor& x) {
+    return x.numel() == 0 ? to(x, options_.device) : to(pin_memory(x), options_.device, true);
+  };
+  batch.labels = upload(batch.labels);
+  for (Tensor& view : batch.views) view = upload(view);
+  if (!images_) return batch;
+  const Tensor indices = upload(batch.indices);
+  for (std::size_t v = 0; v < pipelines_.size(); ++v) {
+    batch.views.push_back(
+        pipelines_[v].apply(images_->stored(), dataset_->shape(), indices, upload(job.params[v])));
+  }
+  return batch;
 }
 
 void Loader::finish_chunk(Job& job, std::int64_t chunk, std::exception_ptr error) {

@@ -3,6 +3,15 @@
 //
 //   Dataset --read--> Image --Pipeline per view--> f32 [H,W,C] --> Batch of tensors
 //
+// For a GPU (options.device) the threads only draw the parameters of the views; `next` starts the
+// making of the views there, from images that the GPU keeps, and does not wait for it:
+//
+//   DeviceImages ----------------+
+//   parameters of the batch -----+--Pipeline per view--> Batch of tensors on the GPU
+//
+// The parameters are the CPU's, the pixels differ by rounding. Where a transform is for the CPU
+// only (see cpu_only), views are made there and copied.
+//
 // A batch is a pure function of (options.seed, epoch, step): workers only decide when it is made.
 // So any number of workers gives the same batches, and training resumes exactly with
 // start(epoch, step), which costs nothing.
@@ -28,9 +37,11 @@
 #include <exception>
 #include <invar/core/tensor.hpp>
 #include <invar/data/dataset.hpp>
+#include <invar/data/device_images.hpp>
 #include <invar/data/transforms.hpp>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -49,14 +60,18 @@ struct LoaderOptions {
   int prefetch = 4;
   /// Ends after this many epochs (epoch numbers start at 0); 0: never.
   std::int64_t epochs = 0;
+  /// Where views and labels are.
+  Device device = kCpu;
+  /// False: even if `device` is a GPU, views are made on the CPU: the GPU has no memory for images.
+  bool views_on_gpu = true;
 };
 
 struct Batch {
-  /// One f32 [B,H,W,C] per pipeline.
+  /// One f32 [B,H,W,C] per pipeline, on options.device.
   Tensors views;
-  /// i64 [B]; -1 without labels.
+  /// i64 [B]; -1 without labels. On options.device.
   Tensor labels;
-  /// i64 [B]: the samples' numbers in the data set.
+  /// i64 [B]: the samples' numbers in the data set. On the CPU.
   Tensor indices;
   std::int64_t epoch = 0;
   /// Within the epoch.
@@ -75,6 +90,11 @@ class Loader {
   std::int64_t steps_per_epoch() const { return steps_per_epoch_; }
   /// Shape of the images of each view.
   const std::vector<ImageShape>& view_shapes() const { return view_shapes_; }
+
+  /// True iff a GPU makes the views.
+  bool views_on_gpu() const { return images_ != nullptr; }
+  /// The name of the first transform that has no form for a GPU.
+  std::optional<std::string> cpu_only() const;
 
   /// The next batch is that of (epoch, step), 0 <= step <= steps_per_epoch().
   void start(std::int64_t epoch, std::int64_t step = 0);
@@ -98,12 +118,15 @@ class Loader {
   std::shared_ptr<Job> open_job();
   void make_chunk(Job& job, std::int64_t chunk, Workspace& workspace) const;
   void finish_chunk(Job& job, std::int64_t chunk, std::exception_ptr error);
+  /// A batch that has been made, on options.device.
+  Batch deliver(Job& job) const;
   bool at_end() const { return options_.epochs > 0 && epoch_ >= options_.epochs; }
 
   DatasetPtr dataset_;
   std::vector<Pipeline> pipelines_;
   std::vector<ImageShape> view_shapes_;
   LoaderOptions options_;
+  std::unique_ptr<const DeviceImages> images_;  // if a GPU makes the views
   std::int64_t steps_per_epoch_ = 0;
   double seconds_waited_ = 0;
   std::unique_ptr<Workspace> workspace_;  // the consumer's

@@ -3,19 +3,16 @@
 #include <cstdint>
 #include <cstring>
 #include <invar/data/pixels.hpp>
+#include <invar/ops/functors/image.hpp>
 #include <utility>
 
 namespace invar {
+
+using functors::clamp01;
+using functors::grey_of;
+using functors::Rgb;
+
 namespace {
-
-// Rec. 601 luma, as torchvision rounds it.
-constexpr float kRed = 0.2989f, kGreen = 0.587f, kBlue = 0.114f;
-
-// Not std::clamp: this form compiles to one minimum and one maximum instruction per vector.
-inline float clamp01(float x) {
-  x = x < 1.0f ? x : 1.0f;
-  return x > 0.0f ? x : 0.0f;
-}
 
 std::span<float> grown(std::vector<float>& buffer, std::size_t size) {
   if (buffer.size() < size) buffer.resize(size);
@@ -38,21 +35,9 @@ struct Taps {
   }
 };
 
-float kernel_value(Interpolation interpolation, float x) {
-  x = std::fabs(x);
-  if (interpolation == Interpolation::bilinear) return x < 1.0f ? 1.0f - x : 0.0f;
-  // Keys' cubic convolution with a = -1/2.
-  const float near = (1.5f * x - 2.5f) * x * x + 1.0f;
-  const float far = ((-0.5f * x + 2.5f) * x - 4.0f) * x + 2.0f;
-  return x < 1.0f ? near : x < 2.0f ? far : 0.0f;
-}
-
-/// Input pixel j covers [j, j + 1); output i is centred at (i + 1/2) inputs / outputs.
 void compute_taps(Taps& taps, int inputs, int outputs, Interpolation interpolation) {
-  const float scale = static_cast<float>(inputs) / static_cast<float>(outputs);
-  const float stretch = std::max(scale, 1.0f);
-  const float support = stretch * (interpolation == Interpolation::bilinear ? 1.0f : 2.0f);
-  const int window = static_cast<int>(std::ceil(2.0f * support));
+  const functors::ResizeAxis axis(inputs, outputs, interpolation == Interpolation::bicubic);
+  const int window = axis.window;
   const std::size_t n = index(outputs);
   taps.outputs = outputs;
   taps.first.resize(n);
@@ -65,17 +50,13 @@ void compute_taps(Taps& taps, int inputs, int outputs, Interpolation interpolati
   float* const centre = taps.centre.data();
   float* const sum = taps.sum.data();
   for (int i = 0; i < outputs; ++i) {
-    centre[i] = (static_cast<float>(i) + 0.5f) * scale;
-    first[i] = static_cast<int>(std::floor(centre[i] - support + 0.5f));
+    centre[i] = axis.centre(i);
+    first[i] = axis.first(centre[i]);
   }
-  const float shrink = 1.0f / stretch;
   for (int k = 0; k < window; ++k) {
     float* const weight = &taps.weights[index(k) * n];
     for (int i = 0; i < outputs; ++i) {
-      const int j = first[i] + k;
-      const float distance = static_cast<float>(j) + 0.5f - centre[i];
-      const float value = kernel_value(interpolation, distance * shrink);
-      weight[i] = j >= 0 && j < inputs ? value : 0.0f;
+      weight[i] = axis.weight(first[i] + k, centre[i]);
       sum[i] += weight[i];
     }
   }
@@ -166,15 +147,15 @@ void transpose(int height, int width, const float* __restrict in, std::ptrdiff_t
 /// Pixels 0..255, channels innermost, to 0..1 in planes that are `plane` floats apart.
 void load_pixels(const std::uint8_t* __restrict in, int count, int channels, float* __restrict out,
                  std::ptrdiff_t plane) {
-  constexpr float kScale = 1.0f / 255.0f;
+  using functors::kLevel;
   if (channels == 3) {
     for (int i = 0; i < count; ++i) {
-      out[i] = static_cast<float>(in[3 * i]) * kScale;
-      out[i + plane] = static_cast<float>(in[3 * i + 1]) * kScale;
-      out[i + 2 * plane] = static_cast<float>(in[3 * i + 2]) * kScale;
+      out[i] = static_cast<float>(in[3 * i]) * kLevel;
+      out[i + plane] = static_cast<float>(in[3 * i + 1]) * kLevel;
+      out[i + 2 * plane] = static_cast<float>(in[3 * i + 2]) * kLevel;
     }
   } else {
-    for (int i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]) * kScale;
+    for (int i = 0; i < count; ++i) out[i] = static_cast<float>(in[i]) * kLevel;
   }
 }
 
@@ -311,14 +292,14 @@ void hflip(Canvas& canvas) {
 namespace {
 
 /// The three channels of an RGB canvas.
-struct Rgb {
+struct Planes {
   float* red;
   float* green;
   float* blue;
   int size;  // of each
 };
 
-Rgb rgb(Canvas& canvas) {
+Planes rgb(Canvas& canvas) {
   const int size = canvas.shape().height * canvas.shape().width;
   float* const red = canvas.pixels().data();
   return {red, red + size, red + 2 * std::ptrdiff_t{size}, size};
@@ -351,8 +332,7 @@ void adjust_contrast(Canvas& canvas, float factor) {
   int size = 0;
   if (canvas.shape().channels == 3) {
     const auto [r, g, b, n] = rgb(canvas);
-    total =
-        sum(n, [r = r, g = g, b = b](int i) { return kRed * r[i] + kGreen * g[i] + kBlue * b[i]; });
+    total = sum(n, [r = r, g = g, b = b](int i) { return grey_of({r[i], g[i], b[i]}); });
     size = n;
   } else {
     const std::span<const float> grey = canvas.pixels();
@@ -360,7 +340,7 @@ void adjust_contrast(Canvas& canvas, float factor) {
     total = sum(size, [x = grey.data()](int i) { return x[i]; });
   }
   const float offset = (1.0f - factor) * (total / static_cast<float>(size));
-  for (float& x : canvas.pixels()) x = clamp01(factor * x + offset);
+  for (float& x : canvas.pixels()) x = functors::blended(x, factor, offset);
 }
 
 void adjust_saturation(Canvas& canvas, float factor) {
@@ -368,39 +348,23 @@ void adjust_saturation(Canvas& canvas, float factor) {
   const auto [red, green, blue, n] = rgb(canvas);
   float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
   for (int i = 0; i < n; ++i) {
-    const float grey = (1.0f - factor) * (kRed * r[i] + kGreen * g[i] + kBlue * b[i]);
-    r[i] = clamp01(factor * r[i] + grey);
-    g[i] = clamp01(factor * g[i] + grey);
-    b[i] = clamp01(factor * b[i] + grey);
+    const Rgb p = functors::saturated({r[i], g[i], b[i]}, factor);
+    r[i] = p.r;
+    g[i] = p.g;
+    b[i] = p.b;
   }
 }
 
-// Hue h in sixths of the circle, from the largest channel M and the chroma C = M - min:
-//   h = (G - B)/C if M = R,   2 + (B - R)/C if M = G,   4 + (R - G)/C if M = B.
-// Back with the same M and C:  channel = M - C clamp(min(k, 4 - k), 0, 1),  k = (n + h) mod 6, n =
-// 5, 3, 1 for R, G, B.
 void adjust_hue(Canvas& canvas, float shift) {
   if (canvas.shape().channels != 3) return;
   const auto [red, green, blue, n] = rgb(canvas);
   float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
-  const float turn = 6.0f * shift + 6.0f;  // never negative, so that `mod` below is a floor
-  const auto channel = [](float offset, float largest, float chroma) {
-    const float k = offset - 6.0f * std::floor(offset * (1.0f / 6.0f));
-    return largest - chroma * clamp01(k < 4.0f - k ? k : 4.0f - k);
-  };
+  const float turn = functors::hue_turn(shift);
   for (int i = 0; i < n; ++i) {
-    const float x = r[i], y = g[i], z = b[i];
-    const float xy_high = x > y ? x : y, xy_low = x > y ? y : x;
-    const float largest = xy_high > z ? xy_high : z;
-    const float chroma = largest - (xy_low < z ? xy_low : z);
-    const float inverse = 1.0f / (chroma > 0.0f ? chroma : 1.0f);
-    const float from_red = (y - z) * inverse;
-    const float from_green = 2.0f + (z - x) * inverse;
-    const float from_blue = 4.0f + (x - y) * inverse;
-    const float h = (largest == x ? from_red : largest == y ? from_green : from_blue) + turn;
-    r[i] = channel(5.0f + h, largest, chroma);
-    g[i] = channel(3.0f + h, largest, chroma);
-    b[i] = channel(1.0f + h, largest, chroma);
+    const Rgb p = functors::hue_turned({r[i], g[i], b[i]}, turn);
+    r[i] = p.r;
+    g[i] = p.g;
+    b[i] = p.b;
   }
 }
 
@@ -409,15 +373,12 @@ void to_grayscale(Canvas& canvas) {
   const auto [red, green, blue, n] = rgb(canvas);
   float* __restrict r = red, * __restrict g = green, * __restrict b = blue;
   for (int i = 0; i < n; ++i) {
-    r[i] = g[i] = b[i] = kRed * r[i] + kGreen * g[i] + kBlue * b[i];
+    r[i] = g[i] = b[i] = grey_of({r[i], g[i], b[i]});
   }
 }
 
 void solarize(Canvas& canvas, float threshold) {
-  for (float& x : canvas.pixels()) {
-    const float inverted = 1.0f - x;
-    x = x >= threshold ? inverted : x;
-  }
+  for (float& x : canvas.pixels()) x = functors::solarized(x, threshold);
 }
 
 // ---- Neighbourhoods and the rest ----------------------------------------------------------------
@@ -429,12 +390,10 @@ void gaussian_blur(Canvas& canvas, int kernel_size, float sigma) {
   kernel.resize(index(kernel_size));
   float total = 0.0f;
   for (int k = -half; k <= half; ++k) {
-    const float z = static_cast<float>(k) / sigma;
-    total += kernel[index(k + half)] = std::exp(-0.5f * z * z);
+    total += kernel[index(k + half)] = functors::gaussian(k, sigma);
   }
   for (float& weight : kernel) weight /= total;
 
-  const auto mirror = [](int i, int n) { return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i; };
   const auto weight = [&](int k) { return kernel[index(k)]; };
   const auto same = [](float x) { return x; };
   float* const padded = canvas.scratch(0, index(width + 2 * half)).data();
@@ -444,7 +403,7 @@ void gaussian_blur(Canvas& canvas, int kernel_size, float sigma) {
     const float* const in = canvas.plane(c).data();
     for (int y = 0; y < height; ++y, out += width) {
       const auto above = [&](int k) {
-        return in + std::ptrdiff_t{mirror(y + k - half, height)} * width;
+        return in + std::ptrdiff_t{functors::mirrored(y + k - half, height)} * width;
       };
       combine_rows(row, width, kernel_size, above, weight, same);
       for (int x = 1; x <= half; ++x) {
@@ -472,7 +431,7 @@ void normalize(Canvas& canvas, std::span<const float> mean, std::span<const floa
   for (int c = 0; c < canvas.shape().channels; ++c) {
     const float scale = 1.0f / std[index(c)];
     const float offset = mean[index(c)];
-    for (float& x : canvas.plane(c)) x = (x - offset) * scale;
+    for (float& x : canvas.plane(c)) x = functors::normalized(x, offset, scale);
   }
 }
 

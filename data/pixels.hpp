@@ -18,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <invar/data/image.hpp>
+#include <invar/ops/image.hpp>
 #include <span>
 #include <vector>
 
@@ -56,8 +57,6 @@ class Canvas {
   std::vector<float> spare_;
   std::array<std::vector<float>, 2> scratch_;
 };
-
-enum class Interpolation { bilinear, bicubic };
 
 /// A rectangle of pixels.
 struct Box {

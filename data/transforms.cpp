@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <invar/data/transforms.hpp>
+#include <invar/ops/view.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -63,11 +64,16 @@ Box center_box(ImageShape in, int height, int width) {
 }
 
 /// One number for every channel becomes one per channel.
-std::span<const float> per_channel(const std::vector<float>& values, int channels,
-                                   std::array<float, 3>& buffer) {
-  if (values.size() != 1) return values;
-  buffer.fill(values[0]);
-  return {buffer.data(), static_cast<std::size_t>(channels)};
+std::array<float, 3> per_channel(const std::vector<float>& values) {
+  if (values.size() == 1) return {values[0], values[0], values[0]};
+  return {values[0], values[1], values[2]};
+}
+
+/// All of an image of this size.
+image_steps::ResizedCrop whole(ImageShape in) {
+  check(known(in), "Pipeline",
+        "expected images of one size, or a pipeline that begins with RandomResizedCrop");
+  return {in.height, in.width, Interpolation::bilinear, true};
 }
 
 void check_per_channel(std::size_t values, ImageShape in, const char* op, const char* what) {
@@ -126,6 +132,10 @@ void RandomResizedCrop::apply(Canvas& canvas, std::span<const float> params) con
   resized_crop(canvas, box_from(params), options_.height, options_.width, options_.interpolation);
 }
 
+std::optional<ImageStep> RandomResizedCrop::step(ImageShape) const {
+  return image_steps::ResizedCrop{options_.height, options_.width, options_.interpolation, false};
+}
+
 // ---- Resize, CenterCrop -------------------------------------------------------------------------
 
 Resize::Resize(int height, int width, Interpolation interpolation)
@@ -154,6 +164,12 @@ void Resize::apply(Canvas& canvas, std::span<const float>) const {
   resized_crop(canvas, {0, 0, in.height, in.width}, out.height, out.width, interpolation_);
 }
 
+std::optional<ImageStep> Resize::step(ImageShape in) const {
+  const ImageShape out = output_shape(in);
+  if (!known(out)) return std::nullopt;
+  return image_steps::ResizedCrop{out.height, out.width, interpolation_, true};
+}
+
 CenterCrop::CenterCrop(int height, int width) : height_(height), width_(width) {
   check_size(height, width, "CenterCrop");
 }
@@ -171,6 +187,10 @@ void CenterCrop::apply(Canvas& canvas, std::span<const float>) const {
   crop(canvas, center_box(in, height_, width_));
 }
 
+std::optional<ImageStep> CenterCrop::step(ImageShape) const {
+  return image_steps::CenterCrop{height_, width_};
+}
+
 // ---- RandomHorizontalFlip -----------------------------------------------------------------------
 
 RandomHorizontalFlip::RandomHorizontalFlip(double p) : p_(p) {
@@ -183,6 +203,10 @@ void RandomHorizontalFlip::draw(Philox& random, ImageShape, std::span<float> par
 
 void RandomHorizontalFlip::apply(Canvas& canvas, std::span<const float> params) const {
   if (applied(params)) hflip(canvas);
+}
+
+std::optional<ImageStep> RandomHorizontalFlip::step(ImageShape) const {
+  return image_steps::HorizontalFlip{};
 }
 
 // ---- ColorJitter --------------------------------------------------------------------------------
@@ -263,6 +287,12 @@ void ColorJitter::apply(Canvas& canvas, std::span<const float> params) const {
   }
 }
 
+std::optional<ImageStep> ColorJitter::step(ImageShape) const {
+  image_steps::ColorJitter step;
+  for (std::size_t i = 0; i < 4; ++i) step.parts[i] = ranges_[i].has_value();
+  return step;
+}
+
 // ---- RandomGrayscale ----------------------------------------------------------------------------
 
 RandomGrayscale::RandomGrayscale(double p) : p_(p) { check_probability(p, "RandomGrayscale"); }
@@ -273,6 +303,10 @@ void RandomGrayscale::draw(Philox& random, ImageShape, std::span<float> params) 
 
 void RandomGrayscale::apply(Canvas& canvas, std::span<const float> params) const {
   if (applied(params)) to_grayscale(canvas);
+}
+
+std::optional<ImageStep> RandomGrayscale::step(ImageShape) const {
+  return image_steps::Grayscale{};
 }
 
 // ---- GaussianBlur -------------------------------------------------------------------------------
@@ -307,6 +341,10 @@ void GaussianBlur::apply(Canvas& canvas, std::span<const float> params) const {
   gaussian_blur(canvas, kernel_size_, params[1]);
 }
 
+std::optional<ImageStep> GaussianBlur::step(ImageShape) const {
+  return image_steps::GaussianBlur{kernel_size_};
+}
+
 // ---- RandomSolarize -----------------------------------------------------------------------------
 
 RandomSolarize::RandomSolarize(double threshold, double p)
@@ -322,6 +360,10 @@ void RandomSolarize::draw(Philox& random, ImageShape, std::span<float> params) c
 
 void RandomSolarize::apply(Canvas& canvas, std::span<const float> params) const {
   if (applied(params)) solarize(canvas, threshold_);
+}
+
+std::optional<ImageStep> RandomSolarize::step(ImageShape) const {
+  return image_steps::Solarize{threshold_};
 }
 
 // ---- RandomErasing ------------------------------------------------------------------------------
@@ -383,9 +425,7 @@ void RandomErasing::apply(Canvas& canvas, std::span<const float> params) const {
   if (!applied(params)) return;
   const Box box = box_from(params.subspan(1));
   if (!options_.noise) {
-    std::array<float, 3> buffer;
-    erase(canvas, box, per_channel(options_.value, canvas.shape().channels, buffer));
-    return;
+    return erase(canvas, box, per_channel(options_.value));
   }
   Philox random(static_cast<std::uint64_t>(params[5]));
   const int image_width = canvas.shape().width;
@@ -395,6 +435,10 @@ void RandomErasing::apply(Canvas& canvas, std::span<const float> params) const {
       std::generate_n(row, box.width, [&] { return random.normal(); });
     }
   }
+}
+
+std::optional<ImageStep> RandomErasing::step(ImageShape) const {
+  return image_steps::Erase{options_.noise, per_channel(options_.value)};
 }
 
 // ---- Normalize ----------------------------------------------------------------------------------
@@ -411,9 +455,11 @@ ImageShape Normalize::output_shape(ImageShape in) const {
 }
 
 void Normalize::apply(Canvas& canvas, std::span<const float>) const {
-  std::array<float, 3> mean, std;
-  const int channels = canvas.shape().channels;
-  normalize(canvas, per_channel(mean_, channels, mean), per_channel(std_, channels, std));
+  normalize(canvas, per_channel(mean_), per_channel(std_));
+}
+
+std::optional<ImageStep> Normalize::step(ImageShape) const {
+  return image_steps::Normalize{per_channel(mean_), per_channel(std_)};
 }
 
 // ---- Pipeline -----------------------------------------------------------------------------------
@@ -474,6 +520,43 @@ void Pipeline::apply(const Image& image, std::span<const float> params, Canvas& 
                  "a view of {} floats does not fit a buffer of {}", canvas.shape().size(),
                  out.size());
   canvas.copy_to(out.data());
+}
+
+std::optional<std::string> Pipeline::cpu_only(ImageShape in) const {
+  for (const TransformPtr& transform : transforms_) {
+    const ImageShape out = transform->output_shape(in);
+    if (!transform->step(in)) return transform->name();
+    in = out;
+  }
+  return std::nullopt;
+}
+
+Tensor Pipeline::apply(const StoredImages& stored, ImageShape in, const Tensor& indices,
+                       const Tensor& params) const {
+  constexpr const char* kOp = "Pipeline";
+  std::vector<std::pair<ImageStep, Tensor>> steps;  // with their parameters
+  std::int64_t begin = 0;
+  for (std::size_t t = 0; t < transforms_.size(); ++t) {
+    const ImageShape out = transforms_[t]->output_shape(in);
+    const auto step = transforms_[t]->step(in);
+    check(step.has_value(), kOp, "expected transforms that a GPU can do, got {}",
+          transforms_[t]->name());
+    const auto size = static_cast<std::int64_t>(param_sizes_[t]);
+    steps.emplace_back(*step, narrow(params, 1, begin, size));
+    // The first step reads the stored images: a resize, or one that changes nothing.
+    if (t == 0 && !std::holds_alternative<image_steps::ResizedCrop>(*step)) {
+      steps.insert(steps.begin(), {whole(in), narrow(params, 1, 0, 0)});
+    }
+    begin += size;
+    in = out;
+  }
+  if (steps.empty()) steps.emplace_back(whole(in), params);
+  Tensor images = sample_images(stored, indices, std::get<image_steps::ResizedCrop>(steps[0].first),
+                                steps[0].second);
+  for (std::size_t i = 1; i < steps.size(); ++i) {
+    images = image_step(images, steps[i].first, steps[i].second);
+  }
+  return images;
 }
 
 // ---- JSON ---------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@
 //               apply(canvas, parameters) -> canvas     a pure function
 //   Pipeline    transforms one after another; makes one view of an image: Image -> f32 [H,W,C]
 //
-// Drawing and applying are apart so that a batch of parameters [B,P] can be applied elsewhere (on a
-// GPU) to the same effect, printed, or tested with chosen values.
+// Drawing and applying are apart so that parameters can be printed, tested with chosen values, or
+// applied on a GPU: a batch of them, [B,P], to a batch of stored images, with the same effect to
+// within rounding. A transform says by step() what a GPU does in its place.
 //
 // Random numbers: the parameters of transform number t in view v of sample i in epoch e come from
 // Philox(seed, stream = (v + 1, e, i), offset = t 2^32), and from nothing else. So they depend
@@ -14,7 +15,7 @@
 // crops as they were.
 //
 // A transform of your own: derive from Transform; put it into a Pipeline, or into a TransformTable
-// so that a JSON config can name it.
+// so that a JSON config can name it. Pipelines with one are applied on the CPU only.
 //
 // Threads: transforms and pipelines do not change after construction; any number of threads may use
 // one, each with a Canvas of its own.
@@ -47,6 +48,9 @@ class Transform {
   virtual void draw(Philox& random, ImageShape in, std::span<float> params) const = 0;
   /// Changes the image. The same canvas and parameters give the same bits.
   virtual void apply(Canvas& canvas, std::span<const float> params) const = 0;
+  /// What a GPU does with the same parameters to images of shape `in` (height and width are 0 if
+  /// they differ); none: only the CPU can.
+  virtual std::optional<ImageStep> step(ImageShape /*in*/) const { return std::nullopt; }
 };
 
 using TransformPtr = std::shared_ptr<const Transform>;
@@ -78,6 +82,7 @@ class RandomResizedCrop : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   Options options_;
@@ -94,6 +99,7 @@ class Resize : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox&, ImageShape, std::span<float>) const override {}
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   int height_, width_;
@@ -110,6 +116,7 @@ class CenterCrop : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox&, ImageShape, std::span<float>) const override {}
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   int height_, width_;
@@ -124,6 +131,7 @@ class RandomHorizontalFlip : public Transform {
   std::vector<std::string> param_names() const override { return {"applied"}; }
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   double p_;
@@ -149,6 +157,7 @@ class ColorJitter : public Transform {
   std::vector<std::string> param_names() const override;
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   std::array<std::optional<Range>, 4> ranges_;
@@ -164,6 +173,7 @@ class RandomGrayscale : public Transform {
   std::vector<std::string> param_names() const override { return {"applied"}; }
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   double p_;
@@ -182,6 +192,7 @@ class GaussianBlur : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   Range sigma_;
@@ -199,6 +210,7 @@ class RandomSolarize : public Transform {
   std::vector<std::string> param_names() const override { return {"applied"}; }
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   float threshold_;
@@ -231,6 +243,7 @@ class RandomErasing : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox& random, ImageShape in, std::span<float> params) const override;
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   Options options_;
@@ -246,6 +259,7 @@ class Normalize : public Transform {
   ImageShape output_shape(ImageShape in) const override;
   void draw(Philox&, ImageShape, std::span<float>) const override {}
   void apply(Canvas& canvas, std::span<const float> params) const override;
+  std::optional<ImageStep> step(ImageShape in) const override;
 
  private:
   std::vector<float> mean_, std_;
@@ -280,6 +294,14 @@ class Pipeline {
   /// Makes the view with these parameters: f32 [H,W,C], of `output_shape(image.shape)`.
   void apply(const Image& image, std::span<const float> params, Canvas& canvas,
              std::span<float> out) const;
+
+  /// The name of the first transform that a GPU cannot do for images of shape `in`.
+  std::optional<std::string> cpu_only(ImageShape in) const;
+  /// Makes a batch of views on a GPU, f32 [B,H,W,C]: of the stored images with these numbers (i64
+  /// [B]) and parameters (f32 [B,P]), which are there. `in`: the shape of all of them, or with a
+  /// height and width of 0. Error if a transform is for the CPU only.
+  Tensor apply(const StoredImages& stored, ImageShape in, const Tensor& indices,
+               const Tensor& params) const;
 
   const std::vector<TransformPtr>& transforms() const { return transforms_; }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <invar/core/observer.hpp>
 #include <invar/core/tensor.hpp>
+#include <invar/ops/image.hpp>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -212,6 +213,14 @@ struct Kernels {
   /// out[i] = the sum of (x + factor y)^2 in f64; y may be undefined.
   void (*squared_norms)(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
                         const Tensor& out);
+
+  // augmentation (image.hpp), on GPUs only: out is dense; params [B, P] has rows of stride 1
+  void (*sample_images)(const StoredImages& stored, const Tensor& indices,
+                        const image_steps::ResizedCrop& step, const Tensor& params,
+                        const Tensor& out);
+  /// `in` is dense, and `out` itself unless the size changes.
+  void (*image_step)(const ImageStep& step, const Tensor& params, const Tensor& in,
+                     const Tensor& out);
 };
 
 const Kernels& kernels(Device device);

@@ -64,6 +64,7 @@ TrainingOptions read_training(const Json& json) {
   check_name("training", precision, {"f32", "bf16"});
   o.precision = precision == "bf16" ? DType::bf16 : DType::f32;
   o.device = parse_device(reader.get<std::string>("device", "cpu"));
+  o.views_on_gpu = reader.get("views_on_gpu", o.views_on_gpu);
   o.allow_tf32 = reader.get("allow_tf32", o.allow_tf32);
   o.deterministic = reader.get("deterministic", o.deterministic);
   o.benchmark = reader.get("benchmark", o.benchmark);

@@ -65,7 +65,9 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
       loader_(images, experiment.views,
               {.batch_size = options_.batch_size,
                .seed = experiment.seed,
-               .workers = options_.workers}),
+               .workers = options_.workers,
+               .device = options_.device,
+               .views_on_gpu = options_.views_on_gpu}),
       networks_(experiment, loader_.view_shapes()[0].channels),
       optimizer_(experiment.make_optimizer(networks_)),
       schedule_(experiment.make_schedule(loader_.steps_per_epoch())),
@@ -107,6 +109,10 @@ void Training::profile(std::filesystem::path trace) {
 bool Training::run(const volatile std::sig_atomic_t& stop) {
   const std::int64_t images_per_step = options_.batch_size;
   Progress progress("pretrain", "images", total_steps_ * images_per_step, step_ * images_per_step);
+  if (const auto name = loader_.cpu_only();
+      name && options_.views_on_gpu && options_.device.type == DeviceType::cuda) {
+    progress.note(fmt::format("views are made on the CPU: \"{}\" has no form for a GPU", *name));
+  }
   const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
   const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
   while (step_ < total_steps_ && !stop) {
@@ -163,9 +169,7 @@ void Training::refresh_average(const DatasetPtr& images) {
 }
 
 ssl::ObjectiveOutput Training::train_step(bool diagnose) {
-  Batch batch = loader_.next();
-  for (Tensor& view : batch.views) view = to(view, options_.device);
-  if (batch.labels.defined()) batch.labels = to(batch.labels, options_.device);
+  const Batch batch = loader_.next();
   optimizer_->set_lr(schedule_->lr(step_));
   optimizer_->zero_grad();
   const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());

@@ -6,9 +6,9 @@
 //              +-----> Networks::target --targets----------+   if the objective needs it; follows
 //                                                              online as an average over steps
 //
-// Networks and batches are on training.device; the loader makes the views on the CPU. A checkpoint
-// holds all of it: networks, objective (its parameters and state), target, optimiser, the averaged
-// encoder, the random numbers' state and the step. It says nothing of the device.
+// Networks and batches are on training.device, which makes the views, too (data/loader.hpp). A
+// checkpoint holds all of it: networks, objective (its parameters and state), target, optimiser,
+// the averaged encoder, the random numbers' state and the step. It says nothing of the device.
 #include <csignal>
 #include <filesystem>
 #include <invar/autodiff/profiler.hpp>

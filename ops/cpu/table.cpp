@@ -44,6 +44,9 @@ const Kernels& table() {
       .adam_step = adam_step,
       .lerp = lerp,
       .squared_norms = squared_norms,
+      // data/pixels.hpp makes views on the CPU
+      .sample_images = nullptr,
+      .image_step = nullptr,
   };
   return kTable;
 }

@@ -62,6 +62,11 @@ void lerp(double weight, const Tensors& xs, const Tensors& ys);
 void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
                    const Tensor& out);
 
+// image.cu
+void sample_images(const StoredImages& stored, const Tensor& indices,
+                   const image_steps::ResizedCrop& step, const Tensor& params, const Tensor& out);
+void image_step(const ImageStep& step, const Tensor& params, const Tensor& in, const Tensor& out);
+
 // conv.cpp
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
             const Tensor& out);

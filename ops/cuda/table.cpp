@@ -38,6 +38,8 @@ const Kernels& table() {
     t.adam_step = adam_step;
     t.lerp = lerp;
     t.squared_norms = squared_norms;
+    t.sample_images = sample_images;
+    t.image_step = image_step;
     t.conv2d = conv2d;
     t.conv2d_backward_input = conv2d_backward_input;
     t.conv2d_backward_weight = conv2d_backward_weight;

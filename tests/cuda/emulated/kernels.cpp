@@ -4,6 +4,7 @@
 #include <invar/ops/cuda/cub.hpp>
 #include <invar/ops/cuda/elementwise.cu>
 #include <invar/ops/cuda/fill.cu>
+#include <invar/ops/cuda/image.cu>
 #include <invar/ops/cuda/index.cu>
 #include <invar/ops/cuda/norm.cu>
 #include <invar/ops/cuda/optimizer.cu>
