@@ -4,8 +4,8 @@
 //   its
 //     dense columns.
 //   - The bias is added by the product itself (an epilogue) or, where cuBLASLt cannot, written to
-//     `out` first and the product added. Beside a bf16 result an epilogue's bias is bf16: it is
-//     rounded, as PyTorch does.
+//     `out` first and the product added. cuBLASLt knows an f32 bias beside an f32 result only: a
+//     bf16 result with a bias is made in f32 and rounded once, in a pass of its own.
 //   - cuBLASLt's first suggestion for a problem is used: nothing is timed. It is kept in a bounded
 //     cache; that there is none is kept, too.
 #include <cublasLt.h>
@@ -230,13 +230,6 @@ bool try_run(const Problem& p, const Addresses& at, Device gpu) {
   return true;
 }
 
-Tensor converted(const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype) return x;
-  const Tensor out = empty(x.shape(), {.dtype = dtype, .device = x.device()});
-  copy(x, out);
-  return out;
-}
-
 }  // namespace
 
 void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
@@ -246,6 +239,11 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
   if (k == 0) {  // the empty sum
     if (bias.defined()) return copy(bias, out);
     return fill(0, out);
+  }
+  if (bias.defined() && bias.dtype() != out.dtype()) {
+    const Tensor wide = empty(out.shape(), {.dtype = bias.dtype(), .device = out.device()});
+    matmul(a, b, bias, wide);
+    return copy(wide, out);
   }
   const auto batch = [&](const Dims& dims) {
     return Dims(std::span(dims.begin(), dims.end() - 2));
@@ -258,7 +256,6 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
                    nest.strides[static_cast<std::size_t>(which)][last]);
   };
   const Operand of_out(m, n, n, 1, nest.strides[2][last]);
-  const Tensor added = bias.defined() ? converted(bias, out.dtype()) : bias;
   // There are no epilogues in f64.
   const Bias way = !bias.defined()           ? Bias::none
                    : a.dtype() == DType::f64 ? Bias::in_out
@@ -273,7 +270,7 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
              offset * static_cast<std::int64_t>(size_of(x.dtype()));
     };
     const Addresses at{begin(a, offsets[0]), begin(b, offsets[1]), begin(out, offsets[2]),
-                       added.defined() ? added.raw_data() : nullptr};
+                       bias.defined() ? bias.raw_data() : nullptr};
     Problem p{.a = operand(a, m, k, 0),
               .b = operand(b, k, n, 1),
               .out = of_out,

@@ -162,6 +162,18 @@ TEST_CASE("Products of every layout agree with the CPU's", "[cuda]") {
   }
 }
 
+TEST_CASE("A bias beside bf16 products is added in f32", "[cuda]") {
+  skip_without_gpu();
+  // 1 + bias lies just above the middle of two bf16 numbers; with the bias rounded it is the
+  // middle, which goes to the even one below.
+  const Tensor bias = full({4}, 0x1p-8 + 0x1p-20);
+  for (const Device device : {kCpu, kGpu}) {
+    const Tensor x = ones({2, 1}, {.dtype = DType::bf16, .device = device});
+    const Tensor w = ones({4, 1}, {.device = device});
+    CHECK(mean(to(linear(x, w, to(bias, device)), DType::f64)).item() == 1 + 0x1p-7);
+  }
+}
+
 TEST_CASE("Factorisations agree with the CPU's", "[cuda]") {
   skip_without_gpu();
   for (const DType dtype : {DType::f32, DType::f64}) {
