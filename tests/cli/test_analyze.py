@@ -156,7 +156,7 @@ class Analyze(unittest.TestCase):
                 ("NAME=PATH", ["--group", "=x"]),
                 ("NAME=PATH", ["--group", "x="]),
                 ("test view", ["--group", f"{self.folder}/vicreg0,{self.other_view()}"]),
-                ("expected a JSON object", group + ["--data", "cifar"]),
+                ("expected JSON in '--data'", group + ["--data", "cifar"]),
                 ("with checkpoints", ["--group", f"a={self.folder}/vicreg0/encoder.safetensors",
                                       "--experiments", "entropy", "--set", "entropy.images=30"])):
             with self.subTest(message):
