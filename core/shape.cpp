@@ -78,11 +78,11 @@ Dims broadcast_shapes(const Dims& a, const Dims& b, std::string_view op) {
   return out;
 }
 
-int wrap_dim(int dim, int rank, std::string_view op) {
+int wrap_dim(std::int64_t dim, int rank, std::string_view op) {
   const int bound = std::max(rank, 1);
   check(dim >= -bound && dim < bound, op, "expected a dimension in [{}, {}], got {}", -bound,
         bound - 1, dim);
-  return dim < 0 ? dim + bound : dim;
+  return static_cast<int>(dim < 0 ? dim + bound : dim);
 }
 
 }  // namespace invar

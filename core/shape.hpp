@@ -91,7 +91,7 @@ bool is_contiguous(const Dims& shape, const Dims& strides);
 Dims broadcast_shapes(const Dims& a, const Dims& b, std::string_view op);
 
 /// Maps a dimension in [-rank, rank) to [0, rank); `op` is named in the error. Rank 0 allows 0, -1.
-int wrap_dim(int dim, int rank, std::string_view op);
+int wrap_dim(std::int64_t dim, int rank, std::string_view op);
 
 }  // namespace invar
 

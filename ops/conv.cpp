@@ -18,6 +18,9 @@ Dims output_shape(const char* op, const Dims& x, const Dims& weight, const Conv2
   check(weight.size() == 4, op, "expected weight [O,kh,kw,I], got {}", weight);
   check(weight[1] > 0 && weight[2] > 0, op, "expected a kernel of at least 1x1, got weight {}",
         weight);
+  // Shapes that are given and are no tensor's may be of any size.
+  for (const Dims* shape : {&x, &weight}) numel_of(*shape);
+  check_size(op, "kernel", {weight[1], weight[2]}, 1);
   check(o.groups >= 1 && weight[0] % o.groups == 0, op,
         "expected groups that divide the {} output channels, got {}", weight[0], o.groups);
   check(x[3] % o.groups == 0 && x[3] / o.groups == weight[3], op,

@@ -175,6 +175,7 @@ Tensor repeat(const Tensor& x, const Dims& repeats) {
   for (int d = 0; d < shape.size(); ++d) {
     check(repeats[d] >= 0, "repeat", "expected repeats of at least 0, got {}", repeats);
     if (repeats[d] == 1) continue;
+    numel_of({shape[d], repeats[d]});  // an Error if there are too many
     // [before, d and after] -> [before, repeats, d and after]
     const std::int64_t before = numel_of(Dims(std::span(shape.begin(), shape.begin() + d)));
     const std::int64_t after = numel_of(Dims(std::span(shape.begin() + d, shape.end())));
@@ -191,7 +192,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
   std::int64_t offset = x.offset();
   std::array<bool, kMaxDims> seen{};
   for (std::int64_t dim : dims) {
-    const int d = wrap_dim(static_cast<int>(dim), x.dim(), "flip");
+    const int d = wrap_dim(dim, x.dim(), "flip");
     check(!seen[static_cast<std::size_t>(d)], "flip", "expected each dimension once, got {}", dims);
     seen[static_cast<std::size_t>(d)] = true;
     if (x.dim() == 0 || x.numel() == 0) continue;
@@ -263,6 +264,8 @@ Tensor pad(const Tensor& x, const std::vector<std::int64_t>& sizes, PadMode mode
     const int d = x.dim() - 1 - static_cast<int>(i / 2);
     const Padding padding{sizes[i], sizes[i + 1]};
     const std::int64_t n = x.shape()[d];
+    check(std::max(std::abs(padding.before / 2), std::abs(padding.after / 2)) < kMaxElements, "pad",
+          "expected sizes within 2^61, got {} and {}", padding.before, padding.after);
     check(n + padding.before + padding.after >= 0, "pad",
           "expected to crop at most the {} elements of dimension {} of {}, got {} and {}", n, d,
           x.shape(), padding.before, padding.after);

@@ -26,7 +26,7 @@ struct Reduction {
 Reduction plan(const char* op, const Tensor& x, const Dims& dims, bool keepdim) {
   std::array<bool, kMaxDims> reduced{};
   for (std::int64_t dim : dims) {
-    const auto d = static_cast<std::size_t>(wrap_dim(static_cast<int>(dim), x.dim(), op));
+    const auto d = static_cast<std::size_t>(wrap_dim(dim, x.dim(), op));
     check(!reduced[d], op, "expected each dimension once, got {}", dims);
     reduced[d] = true;
   }

@@ -115,7 +115,7 @@ Tensor permute(const Tensor& x, const Dims& order) {
         x.shape(), order);
   Dims shape, strides, inverse = Dims::filled(x.dim(), -1);
   for (int i = 0; i < order.size(); ++i) {
-    const int from = wrap_dim(static_cast<int>(order[i]), x.dim(), "permute");
+    const int from = wrap_dim(order[i], x.dim(), "permute");
     check(inverse[from] == -1, "permute", "expected each dimension once, got {}", order);
     inverse[from] = i;
     shape.push_back(x.shape()[from]);

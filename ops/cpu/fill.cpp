@@ -29,7 +29,7 @@ void arange(double start, double step, const Tensor& out) {
   visit_number(out.dtype(), "arange", [&]<class T>() {
     T* const y = out.data<T>();
     for (std::int64_t i = 0; i < out.numel(); ++i) {
-      y[i] = static_cast<T>(start + static_cast<double>(i) * step);
+      y[i] = functors::convert<T>(start + static_cast<double>(i) * step);
     }
   });
 }

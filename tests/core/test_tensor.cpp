@@ -111,6 +111,11 @@ TEST_CASE("slices clamp, step and count from the end", "[unit]") {
   CHECK_THROWS_WITH(x.size(1), ContainsSubstring("[size] expected a dimension in [-1, 0], got 1"));
 }
 
+TEST_CASE("a dimension beyond 32 bits is not taken for another", "[unit]") {
+  CHECK_THROWS_WITH(permute(ones({2, 3}), {1, std::int64_t{1} << 32}),
+                    ContainsSubstring("[permute] expected a dimension in [-2, 1], got 4294967296"));
+}
+
 TEST_CASE("expand repeats without memory", "[unit]") {
   const Tensor x = expand(iota({3, 1}), {2, -1, 4});
   CHECK(x.shape() == Dims{2, 3, 4});

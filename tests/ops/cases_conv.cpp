@@ -11,6 +11,7 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
+#include <limits>
 
 #include "op_case.hpp"
 
@@ -250,6 +251,10 @@ TEST_CASE("conv: errors say what is wrong", "[unit]") {
         conv2d_backward_weight(x, x, {3, 2, 2, 2});
       },
       "[conv2d_backward_weight] expected a gradient of the output's shape");
+  const std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+  check_error([&] { conv2d_backward_input(x, w, {1, largest, 4, 2}); }, "at most 2^60 elements");
+  check_error([&] { conv2d_backward_weight(x, x, {3, largest, 2, 2}); }, "at most 2^60 elements");
+  check_error([&] { conv2d_backward_weight(x, x, {0, largest / 64, 2, 2}); }, "expected kernel of");
 }
 
 }  // namespace invar::test

@@ -12,6 +12,7 @@
 #include <invar/ops/index.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <limits>
 
 #include "op_case.hpp"
 
@@ -377,6 +378,7 @@ TEST_CASE("index: what it refuses", "[unit]") {
   const auto i64 = [](std::initializer_list<double> values) {
     return tensor(values, {.dtype = DType::i64});
   };
+  constexpr std::int64_t kLargest = std::numeric_limits<std::int64_t>::max();
   const Tensor x = ones({2, 3});
   refuses(
       [&] {
@@ -420,6 +422,10 @@ TEST_CASE("index: what it refuses", "[unit]") {
   refuses([&] { repeat(x, {2, -1}); }, "repeats of at least 0");
   refuses([&] { flip(x, {0, -2}); }, "each dimension once");
   refuses([&] { flip(x, {2}); }, "expected a dimension");
+  refuses([&] { flip(x, {std::int64_t{1} << 32}); }, "expected a dimension");
+  refuses([&] { repeat(x, {kLargest, 2}); }, "at most 2^60 elements");
+  refuses([&] { pad(x, {kLargest, 1}); }, "expected sizes within 2^61");
+  refuses([&] { pad(x, {-kLargest - 1, 1}); }, "expected sizes within 2^61");
   refuses([&] { pad(x, {1}); }, "expected sizes before and after");
   refuses([&] { pad(x, {1, 1, 1, 1, 1, 1}); }, "for at most 2 dimensions");
   refuses([&] { pad(x, {-2, -2}); }, "expected to crop at most the 3");

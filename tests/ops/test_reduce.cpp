@@ -169,6 +169,7 @@ TEST_CASE("integers and booleans", "[unit]") {
 TEST_CASE("wrong dimensions are refused by name", "[unit]") {
   const Tensor x = zeros({2, 3});
   CHECK_THROWS_WITH(sum(x, {2}), ContainsSubstring("[sum] expected a dimension in [-2, 1], got 2"));
+  CHECK_THROWS_WITH(sum(x, {std::int64_t{1} << 32}), ContainsSubstring("got 4294967296"));
   CHECK_THROWS_WITH(mean(x, {0, -2}), ContainsSubstring("[mean] expected each dimension once"));
   CHECK_THROWS_WITH(softmax(x, 2), ContainsSubstring("[softmax] expected a dimension"));
   CHECK_THROWS_WITH(argmax(x, -3), ContainsSubstring("[argmax] expected a dimension"));
