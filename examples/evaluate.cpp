@@ -46,9 +46,10 @@ int main(int argc, char** argv) {
     const auto features = [&](const DatasetPtr& images, const char* label) {
       return app::features_of(trained.encoder, images, experiment.test_view, label, device);
     };
-    const app::Scores scores =
-        app::score(features(train, "train features"), features(test, "test features"),
-                   static_cast<std::int64_t>(train->classes().size()), knn, linear);
+    const ssl::LabelledFeatures known = features(train, "train features"),
+                                asked = features(test, "test features");
+    const app::Scores scores = app::score(
+        known, asked, static_cast<std::int64_t>(train->classes().size()), knn, linear, "");
     const Json result = {{"file", file},
                          {"data", trained.config["data"]},
                          {"train_images", train->size()},

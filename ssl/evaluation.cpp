@@ -80,6 +80,7 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
     const Tensor votes = scatter_add(zeros({n, classes}, bank.options()), 1, neighbours,
                                      exp(similarity / options.temperature));
     correct += sum(eq(argmax(votes, 1), narrow(test.labels, 0, at, n))).item();
+    if (options.progress) options.progress(at + n, queries.size(0));
   }
   return 100.0 * correct / static_cast<double>(queries.size(0));
 }
@@ -118,6 +119,9 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
       cross_entropy(logits, index_select(train.labels, 0, rows)).backward();
       optimizer.set_lr(schedule.lr(step));
       optimizer.step();
+      if (options.progress) {
+        options.progress((step + 1) * batch, options.epochs * steps_per_epoch * batch);
+      }
     }
   }
   NoGrad guard;

@@ -24,9 +24,13 @@ struct LabelledFeatures {
 LabelledFeatures extract_features(nn::Module& encoder,
                                   const std::function<std::pair<Tensor, Tensor>()>& images);
 
+/// Told from time to time how many images of how many are done.
+using EvaluationProgress = std::function<void(std::int64_t done, std::int64_t total)>;
+
 struct KnnOptions {
   std::int64_t k = 20;
   double temperature = 0.07;
+  EvaluationProgress progress = {};  ///< of the test images
 };
 
 /// Each test sample is given the class with the largest sum of exp(s_i / T) over its k most similar
@@ -39,7 +43,8 @@ struct LinearProbeOptions {
   std::int64_t batch_size = 1000;
   double learning_rate = 1e-2;  ///< AdamW, cosine to 0 over all steps
   double weight_decay = 1e-4;
-  std::uint64_t seed = 0;  ///< of the order of the samples and of the initial weights
+  std::uint64_t seed = 0;            ///< of the order of the samples and of the initial weights
+  EvaluationProgress progress = {};  ///< of the training images of all epochs
 };
 
 double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,

@@ -57,9 +57,9 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
     return features_of(encoder, images, experiment.test_view,
                        fmt::format("{}: {} features", name, which), experiment.training.device);
   };
-  const auto scores = score(features(train, "train"), features(test, "test"),
-                            static_cast<std::int64_t>(train->classes().size()),
-                            experiment.evaluation.knn, experiment.evaluation.linear);
+  const ssl::LabelledFeatures known = features(train, "train"), asked = features(test, "test");
+  const auto scores = score(known, asked, static_cast<std::int64_t>(train->classes().size()),
+                            experiment.evaluation.knn, experiment.evaluation.linear, name + ": ");
   result[name + "_knn"] = scores.knn;
   result[name + "_linear"] = scores.linear;
   fmt::print("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);

@@ -3,6 +3,7 @@
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
+#include <optional>
 
 namespace invar::app {
 
@@ -43,10 +44,22 @@ void check_classes(const Dataset& train, const Dataset& test) {
 }
 
 Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
-             std::int64_t classes, const ssl::KnnOptions& knn,
-             const ssl::LinearProbeOptions& linear) {
-  return {ssl::knn_accuracy(train, test, classes, knn),
-          ssl::linear_probe(train, test, classes, linear)};
+             std::int64_t classes, ssl::KnnOptions knn, ssl::LinearProbeOptions linear,
+             const std::string& prefix) {
+  std::optional<Progress> progress;
+  const auto shown_as = [&](const char* label) {
+    return [&progress, label = prefix + label](std::int64_t done, std::int64_t total) {
+      if (!progress) progress.emplace(label, "images", total);
+      done < total ? progress->update(done) : progress->finish();
+    };
+  };
+  knn.progress = shown_as("kNN");
+  linear.progress = shown_as("linear probe");
+  Scores scores;
+  scores.knn = ssl::knn_accuracy(train, test, classes, knn);
+  progress.reset();
+  scores.linear = ssl::linear_probe(train, test, classes, linear);
+  return scores;
 }
 
 }  // namespace invar::app

@@ -26,8 +26,9 @@ void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& li
 /// training images'.
 void check_classes(const Dataset& train, const Dataset& test);
 
+/// With progress lines whose labels begin with `prefix`.
 Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& test,
-             std::int64_t classes, const ssl::KnnOptions& knn,
-             const ssl::LinearProbeOptions& linear);
+             std::int64_t classes, ssl::KnnOptions knn, ssl::LinearProbeOptions linear,
+             const std::string& prefix);
 
 }  // namespace invar::app

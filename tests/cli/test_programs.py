@@ -440,6 +440,8 @@ class Programs(unittest.TestCase):
         done = self.run_program("evaluate", self.reference / "encoder.safetensors", "--k", 5,
                                 "--epochs", 3, "--out", out)
         self.assertEqual(done.returncode, 0, done.stderr)
+        for label in ("kNN", "linear probe"):
+            self.assertIn(f"{label}: ", done.stderr)
         printed, written = json.loads(done.stdout), json.loads(out.read_text())
         self.assertEqual(printed, written)
         result = json.loads((self.reference / "result.json").read_text())
