@@ -8,6 +8,7 @@
 #include <invar/nn/optim/lars.hpp>
 #include <invar/nn/optim/sgd.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
+#include <iterator>
 
 #include "scoring.hpp"
 #include "tuning.hpp"
@@ -99,10 +100,24 @@ DiagnosticsOptions read_diagnostics(const Json& json) {
   DiagnosticsOptions o;
   o.every_steps = reader.get("every_steps", o.every_steps);
   o.of = reader.get("of", o.of);
+  o.images = reader.get("images", o.images);
+  o.sigma = reader.get("sigma", o.sigma);
   reader.finish();
   check(o.every_steps >= 1, "diagnostics", "expected every_steps of at least 1, got {}",
         o.every_steps);
-  for (const std::string& name : o.of) check_name("diagnostics", name, ssl::diagnostic_names());
+  check(o.images == 0 || o.images >= 2, "diagnostics", "expected 0 images or at least 2, got {}",
+        o.images);
+  check(o.sigma > 0, "diagnostics", "expected sigma > 0, got {}", o.sigma);
+  std::vector<std::string> known = ssl::diagnostic_names(), fixed = ssl::local_diagnostic_names();
+  std::ranges::copy(ssl::diagnostic_list_names(), std::back_inserter(known));
+  fixed.emplace_back("bound");
+  for (const std::string& name : o.of) {
+    check(o.images > 0 || std::ranges::find(fixed, name) == fixed.end(), "diagnostics",
+          "expected \"images\" of at least 2 for \"{}\", got 0: it looks at fixed test images",
+          name);
+  }
+  std::ranges::copy(fixed, std::back_inserter(known));
+  for (const std::string& name : o.of) check_name("diagnostics", name, known);
   return o;
 }
 
@@ -125,6 +140,7 @@ ssl::ExpanderOptions read_expander(const Json& json) {
   JsonReader reader(json, "expander");
   ssl::ExpanderOptions o;
   o.layers = reader.get("layers", o.layers);
+  o.hidden_batch_norm = reader.get("hidden_batch_norm", o.hidden_batch_norm);
   o.hidden_bias = reader.get("hidden_bias", o.hidden_bias);
   o.last_bias = reader.get("last_bias", o.last_bias);
   o.last_batch_norm = reader.get("last_batch_norm", o.last_batch_norm);

@@ -4,7 +4,7 @@
 //
 //   {"seed": 0,
 //    "data":       {"name": "fashion_mnist"},                  data/dataset.hpp
-//    "views":      [[{"name": "RandomResizedCrop", ...}], ...], data/transforms.hpp
+//    "views":      [[{"name": "RandomResizedCrop", ...}], ..],  data/transforms.hpp; one list: both
 //    "test_view":  [{"name": "Normalize", ...}],               what evaluation sees
 //    "encoder":    {"name": "resnet18", "stem": "cifar", "width": 16},
 //    "expander":   {"layers": [512, 512, 512]},
@@ -14,7 +14,8 @@
 //    "training":   {"batch_size": 256, "epochs": 10, "ema_decay": 0.99, "precision": "f32",
 //                    "device": "cpu"},
 //    "checkpoints": {"every_steps": 0, "keep": 2},
-//    "diagnostics": {"every_steps": 100, "of": ["rankme"]},    ssl/information/diagnostics.hpp
+//    "diagnostics": {"every_steps": 100, "of": ["rankme"], "images": 0},
+//                                                              ssl/information/diagnostics.hpp
 //    "evaluation": {"baselines": true}}
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
@@ -63,10 +64,14 @@ struct CheckpointOptions {
   int keep = 2;
 };
 
-/// Numbers to log in the first and in every so many steps, of the batch's features and embeddings.
+/// Numbers to log in the first and in every so many steps, of features and embeddings.
 struct DiagnosticsOptions {
   std::int64_t every_steps = 100;
-  std::vector<std::string> of;  ///< names of ssl/information/diagnostics.hpp
+  std::vector<std::string> of;  ///< names of ssl/information/diagnostics.hpp, and "bound"
+  /// 0: of the step's batch. n: of the n first test images of a fixed order, by the networks in
+  /// eval mode; then the local diagnostics and "bound" are to be had, too.
+  std::int64_t images = 0;
+  double sigma = 0.1;  ///< of the noise on the normalised input, for the local ones
 };
 
 struct EvaluationOptions {

@@ -83,7 +83,8 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
-  const DatasetPtr test = labelled ? experiment.load(Split::test) : nullptr;
+  const DatasetPtr test =
+      labelled || experiment.diagnostics.images > 0 ? experiment.load(Split::test) : nullptr;
   // Evaluation comes last: what would stop it is looked for now.
   const ImageShape seen = experiment.test_view.output_shape(train->shape());
   if (test) {
@@ -93,7 +94,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
           test->shape().channels);
   }
 
-  Training training(experiment, run, train);
+  Training training(experiment, run, train, test);
   // From here on only training itself can go wrong: what is refused leaves no directory behind.
   if (!resuming) run.start();
   static const std::string how_to_resume =

@@ -1,5 +1,6 @@
 #include "training.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <invar/core/autocast.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
@@ -21,6 +22,74 @@ constexpr const char* kOwn = "pretrain";
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::optional<FixedImages> load_fixed_images(const Experiment& experiment, const DatasetPtr& test) {
+  const std::int64_t n = experiment.diagnostics.images;
+  if (n == 0) return {};
+  check(test != nullptr && n <= test->size(), "diagnostics",
+        "expected at most {} images, the test split, got {}", test ? test->size() : 0, n);
+  const auto& of = experiment.diagnostics.of;
+  check(std::ranges::find(of, "bound") == of.end() || !test->classes().empty(), "diagnostics",
+        "expected labelled data for \"bound\", got none");
+  // Of one seed whatever the run's, in an order of its own: the first ones may be of one class.
+  Loader loader(test, {experiment.test_view, experiment.views[0], experiment.views[1]},
+                {.batch_size = n, .seed = 0, .workers = experiment.training.workers, .epochs = 1});
+  const Batch batch = loader.next();
+  const Device device = experiment.training.device;
+  return FixedImages{to(batch.views[0], device),
+                     {to(batch.views[1], device), to(batch.views[2], device)},
+                     to(batch.labels, device)};
+}
+
+/// f(images), in chunks.
+template <class F>
+Tensor in_chunks(const F& f, const Tensor& images) {
+  constexpr std::int64_t kChunk = 500;
+  Tensors parts;
+  for (std::int64_t at = 0; at < images.size(0); at += kChunk) {
+    parts.push_back(f(narrow(images, 0, at, std::min(kChunk, images.size(0) - at))));
+  }
+  return cat(parts, 0);
+}
+
+/// One diagnostic of what a network makes of views, under `key`.
+void add_diagnostic(const std::string& name, const std::string& key, const Tensors& views,
+                    Json& line) {
+  const std::vector<std::string> lists = ssl::diagnostic_list_names();
+  if (std::ranges::find(lists, name) != lists.end()) {
+    line[key] = ssl::diagnostic_list(name, views);
+  } else {
+    line[key] = ssl::diagnostic(name, views);
+  }
+}
+
+/// All diagnostics of f on the fixed images, under keys that start with `prefix`.
+template <class F>
+void add_fixed_diagnostics(const F& f, const FixedImages& fixed, const DiagnosticsOptions& options,
+                           const std::string& prefix, Json& line) {
+  // Those that need gradients keep every activation.
+  const std::int64_t few = std::min<std::int64_t>(64, fixed.images.size(0));
+  const ssl::Surroundings around{f, narrow(fixed.images, 0, 0, few),
+                                 narrow(fixed.views[0], 0, 0, few), options.sigma};
+  const std::vector<std::string> local = ssl::local_diagnostic_names();
+  Tensors views;
+  const auto outputs = [&]() -> const Tensors& {
+    if (views.empty()) views = {in_chunks(f, fixed.views[0]), in_chunks(f, fixed.views[1])};
+    return views;
+  };
+  for (const std::string& name : options.of) {
+    if (name == "bound") {
+      const Tensor z = in_chunks(f, fixed.images);
+      for (const auto& [term, value] : ssl::bound_diagnostics(z, outputs(), fixed.labels)) {
+        line[prefix + term] = value;
+      }
+    } else if (std::ranges::find(local, name) != local.end()) {
+      line[prefix + name] = ssl::local_diagnostic(name, around);
+    } else {
+      add_diagnostic(name, prefix + name, outputs(), line);
+    }
+  }
 }
 
 }  // namespace
@@ -57,7 +126,8 @@ void Networks::members(nn::Members& m) {
   m("target", target);
 }
 
-Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr images)
+Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr images,
+                   const DatasetPtr& test)
     : experiment_(experiment),
       options_(experiment.training),
       run_(std::move(run)),
@@ -68,6 +138,7 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
                .workers = options_.workers,
                .device = options_.device,
                .views_on_gpu = options_.views_on_gpu}),
+      fixed_(load_fixed_images(experiment, test)),
       networks_(experiment, loader_.view_shapes()[0].channels),
       optimizer_(experiment.make_optimizer(networks_)),
       schedule_(experiment.make_schedule(loader_.steps_per_epoch())),
@@ -121,7 +192,7 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
     if (trace_ && step_ >= profile_begin && step_ < profile_end) profiled.emplace(profiler_);
     const bool diagnose = !experiment_.diagnostics.of.empty() &&
                           (step_ == 0 || (step_ + 1) % experiment_.diagnostics.every_steps == 0);
-    const ssl::ObjectiveOutput output = train_step(diagnose);
+    const ssl::ObjectiveOutput output = train_step(diagnose && !fixed_);
     profiled.reset();
     if (trace_ && step_ + 1 == profile_end) report_profile(progress);
     const double loss = output.loss.item();
@@ -136,6 +207,7 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
                     {{"epoch", static_cast<double>(step_) / static_cast<double>(steps_per_epoch)},
                      {"loss", loss}});
     if (step_ % options_.log_every == 0 || step_ == total_steps_) log_step(output);
+    if (diagnose && fixed_) log_fixed_diagnostics();
     if (step_ % steps_per_epoch == 0) {
       end_epoch(progress);
     } else if (experiment_.checkpoints.every_steps > 0 &&
@@ -224,9 +296,22 @@ void Training::log_step(const ssl::ObjectiveOutput& output) {
 void Training::log_diagnostics(const Branch::Output& output) {
   Json line = {{"step", step_ + 1}};
   for (const std::string& name : experiment_.diagnostics.of) {
-    line["features/" + name] = ssl::diagnostic(name, output.features);
-    line["embeddings/" + name] = ssl::diagnostic(name, output.embeddings);
+    add_diagnostic(name, "features/" + name, output.features, line);
+    add_diagnostic(name, "embeddings/" + name, output.embeddings, line);
   }
+  run_.log(line);
+}
+
+void Training::log_fixed_diagnostics() {
+  Branch& branch = networks_.online;
+  branch.eval();
+  NoGrad guard;
+  const auto features = [&](const Tensor& x) { return branch.encoder(x); };
+  const auto embeddings = [&](const Tensor& x) { return branch.expander(branch.encoder(x)); };
+  Json line = {{"step", step_}};
+  add_fixed_diagnostics(features, *fixed_, experiment_.diagnostics, "test/features/", line);
+  add_fixed_diagnostics(embeddings, *fixed_, experiment_.diagnostics, "test/embeddings/", line);
+  branch.train();
   run_.log(line);
 }
 

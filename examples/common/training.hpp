@@ -60,10 +60,19 @@ class Networks : public nn::Module {
   void members(nn::Members& m) override;
 };
 
+/// Test images that diagnostics look at along training: the same for every run of a configuration.
+struct FixedImages {
+  Tensor images;  ///< [n, H, W, C] under the test view
+  Tensors views;  ///< two training views of each
+  Tensor labels;  ///< [n]
+};
+
 class Training {
  public:
-  /// `images` have labels if the objective needs them.
-  Training(const Experiment& experiment, RunDirectory run, DatasetPtr images);
+  /// `images` have labels if the objective needs them; `test` is for diagnostics on fixed images,
+  /// null if there are none.
+  Training(const Experiment& experiment, RunDirectory run, DatasetPtr images,
+           const DatasetPtr& test);
 
   /// Goes on from the newest checkpoint, if there is one.
   void resume();
@@ -91,6 +100,8 @@ class Training {
   void report_profile(Progress& progress);
   void log_step(const ssl::ObjectiveOutput& output);
   void log_diagnostics(const Branch::Output& output);
+  /// The networks of this moment on the fixed images; leaves no trace in them.
+  void log_fixed_diagnostics();
   void end_epoch(Progress& progress);
   void save(std::optional<double> score);
   nn::CheckpointParts parts();
@@ -100,6 +111,7 @@ class Training {
   RunDirectory run_;
   nn::CheckpointFolder checkpoints_;
   Loader loader_;
+  std::optional<FixedImages> fixed_;
   Networks networks_;
   std::unique_ptr<nn::Optimizer> optimizer_;
   std::unique_ptr<nn::Schedule> schedule_;

@@ -1,22 +1,45 @@
 #pragma once
-// Diagnostics: numbers to log along training, by name. Each is a function of the views of one
-// batch, as features or as embeddings; none enters the loss.
+// Diagnostics: numbers to log along training, by name; none enters the loss.
+//
+// Of the views of some images, as features or as embeddings (diagnostic):
 //
 //   std                  mean over dimensions of the standard deviation; 0: collapse
 //   dead                 share of dimensions with a standard deviation below 1e-4
-//   rankme, participation_ratio, alpha_req, lidar          effective ranks, spectrum's decay
-//   alignment, uniformity                                  of views and of pairs on the sphere
+//   rankme, participation_ratio, alpha_req, lidar        effective ranks, spectrum's decay
+//   alignment, uniformity                                of views and of pairs on the sphere
 //   logdet_entropy       1/(2d) logdet(covariance + 1e-3 I): nats per dimension, 0 for covariance I
-//   information_upper, information_lower                   pairwise_information with s2 = 2d/(c log
-//   n) normality            mean p-value of K^2 over dimensions (n >= 8), the draws being the
-//   samples
+//   information_upper, information_lower                 pairwise_information, s2 = 2d/(c log n)
+//   conditional_isotropic, conditional_fitted            of conditional.hpp divided by d, for s2 =
+//   1
+//                        and for beta = 1e-3
+//   normality            mean p-value of K^2 over dimensions (n >= 8), the draws being the samples
 //
-// all of the first view, but alignment (first two) and lidar (all). representation.hpp, entropy.hpp
-// and normality.hpp have the formulas and what may be compared: the batch is a small sample (an
+// all of the first view, but alignment and conditional_* (first two) and lidar (all). The entropies
+// move with the scale of z; each is also there with "unit_" before its name, of rows scaled to
+// length sqrt(d). Lists (diagnostic_list):
+//
+//   spectrum             eigenvalues of the covariance, descending, the first 64
+//   std_per_dimension
+//
+// Of a network around fixed images, with noise N(0, sigma^2 I) on the input (local_diagnostic):
+//
+//   flip_rate            share of rectifiers that the noise flips
+//   linearisation_error  |f(x') - f(x) - J (x' - x)| / |f(x') - f(x)|
+//   same_region          share of images that the noise leaves in their affine region
+//   noise_normality      mean p-value of K^2 over dimensions and 8 images, 256 noisy copies of each
+//   noise_variance       tr(J Sigma J^T)/d, by 8 random projections
+//   conditional_published          mean over 8 images, divided by d, for beta = 1e-3
+//   gaussian_entropy     1/(2d) logdet(covariance of f + mean J Sigma J^T of 8 images + 1e-3 I)
+//
+// The last two make exact J Sigma J^T: d backward passes. Of a network on labelled images, the
+// generalisation bound's terms (bound_diagnostics).
+//
+// representation.hpp, entropy.hpp, conditional.hpp, normality.hpp, linearisation.hpp and
+// generalisation.hpp have the formulas and what may be compared: a batch is a small sample (an
 // effective rank is at most n), so a curve means something within a run and between runs of equal
-// batch and width, and nothing else. The entropies move with the scale of z; each is also there
-// with "unit_" before its name, of rows scaled to length sqrt(d).
+// number of samples and width, and nothing else.
 #include <invar/core/tensor.hpp>
+#include <invar/ssl/information/linearisation.hpp>
 #include <string>
 #include <vector>
 
@@ -28,5 +51,28 @@ std::vector<std::string> diagnostic_names();
 /// Of views [n, d], at least two; NaN where it does not exist: collapsed views, too few samples.
 /// Error for an unknown name, which names the nearest one.
 double diagnostic(const std::string& name, const Tensors& views);
+
+std::vector<std::string> diagnostic_list_names();
+
+/// The same for lists.
+std::vector<double> diagnostic_list(const std::string& name, const Tensors& views);
+
+/// What local diagnostics look at.
+struct Surroundings {
+  SampleFunction f;    ///< in eval mode: [n, ..] -> [n, d]
+  Tensor x;            ///< images, f32, where f is computed
+  Tensor other;        ///< another view of each, of x's shape; conditional_published needs it
+  double sigma = 0.1;  ///< of the noise
+};
+
+std::vector<std::string> local_diagnostic_names();
+
+/// Likewise; the noise is the same in every call.
+double local_diagnostic(const std::string& name, const Surroundings& at);
+
+/// "bound_invariance", "bound_scaled_invariance", "bound_unlabelled", "bound_labelled" of
+/// bound_terms: of features z [n, d] and two views of the same images with classes `labels` [n].
+std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, const Tensors& views,
+                                                              const Tensor& labels);
 
 }  // namespace invar::ssl

@@ -106,6 +106,13 @@ TEST_CASE("normality of normal and of nearly normal units", "[unit]") {
   const NormalityReport bent =
       summarise(normal_test(z + (square(z) - 1) * (0.05 / std::sqrt(2.0))));
   CHECK_THAT(bent.mean_p, WithinAbs(0.199, 0.015));
+  // The same departure with fewer and with more draws.
+  for (const auto& [draws, expected] : {std::pair{128, 0.399}, {2048, 0.010}}) {
+    const Tensor more = randn({draws, 2000}, kF64);
+    const NormalityReport report =
+        summarise(normal_test(more + (square(more) - 1) * (0.05 / std::sqrt(2.0))));
+    CHECK_THAT(report.mean_p, WithinAbs(expected, 0.02));
+  }
   // f32 draws are tested in f64.
   const NormalityReport single = summarise(normal_test(to(z, DType::f32)));
   CHECK_THAT(single.mean_p, WithinAbs(normal.mean_p, 1e-5));
@@ -322,6 +329,33 @@ TEST_CASE("the least squares readout and the bound's terms", "[unit]") {
   CHECK_THROWS_WITH(bound_terms(z, y, few, view), ContainsSubstring("two views [m, 5]"));
 }
 
+TEST_CASE("risk peaks where there are as many labels as features", "[unit]") {
+  // The labelled term is 0 there: without Q the inequality breaks.
+  manual_seed(17);
+  constexpr std::int64_t kFeatures = 30, kMost = 300;
+  const Tensor w = randn({kFeatures, 2}, kF64);
+  const auto draw = [&](std::int64_t n) {
+    const Tensor z = randn({n, kFeatures}, kF64);
+    return std::pair{z, matmul(z, w) + randn({n, 2}, kF64)};
+  };
+  const auto [test_z, test_y] = draw(500);
+  const auto risk = [&](std::int64_t n) {
+    double total = 0;
+    for (int trial = 0; trial < 20; ++trial) {
+      const auto [z, y] = draw(n);
+      total += readout_risk(least_squares_readout(z, y), test_z, test_y) / 20;
+    }
+    return total;
+  };
+  const double few = risk(10), peak = risk(kFeatures), many = risk(kMost);
+  CHECK(peak > 2 * few);
+  CHECK(peak > 5 * many);
+  const auto [z, y] = draw(kFeatures);
+  const BoundTerms terms = bound_terms(z, y, test_z, test_z, test_y);
+  CHECK(terms.labelled < 1e-9);
+  CHECK(readout_risk(terms.readout, test_z, test_y) > terms.sum());
+}
+
 // --- conditional terms -------------------------------------------------------------------------
 
 TEST_CASE("the conditional terms by hand", "[unit]") {
@@ -351,6 +385,33 @@ TEST_CASE("the conditional terms by hand", "[unit]") {
                     ContainsSubstring("traces [3]"));
   CHECK_THROWS_WITH(conditional_published(mu, other, sigma, zeros({2, 2}, kF64), 1),
                     ContainsSubstring("[n, d, d]"));
+}
+
+TEST_CASE("behind an expander, or with a dead unit, J Sigma J^T is singular", "[unit]") {
+  // A map through 4 numbers into 6, and one with an output that never moves.
+  manual_seed(18);
+  const Tensor narrow_in = randn({9, 4}, kF64), wide_out = randn({4, 6}, kF64);
+  const auto expander = [&](const Tensor& x) {
+    return matmul(relu(matmul(x, narrow_in)), wide_out);
+  };
+  const auto dead = [&](const Tensor& x) {
+    return matmul(x, narrow_in) * tensor({1, 1, 0, 1}, kF64);
+  };
+  const Tensor x = randn({5, 9}, kF64);
+  for (const SampleFunction& f : {SampleFunction(expander), SampleFunction(dead)}) {
+    const Tensor c = output_covariance(f, x), values = eigvalsh(c);
+    CHECK(amax(select(values, 1, 0)).item() < 1e-12);
+    const Tensor mu = f(x);
+    CHECK_THROWS_WITH(conditional_published(mu, mu, c * 0, c * 0, 0),
+                      ContainsSubstring("not positive"));
+    // With a declared output noise it is finite, and grows without limit as that vanishes.
+    double last = -1e300;
+    for (const double beta : {1e-2, 1e-4, 1e-6, 1e-8}) {
+      const double value = conditional_published(mu, mu, c, c, beta).item();
+      CHECK(value > last + 4);
+      last = value;
+    }
+  }
 }
 
 TEST_CASE("the conditional terms' gradients", "[gradcheck]") {

@@ -7,6 +7,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/checkpoint.hpp>
@@ -23,6 +24,7 @@
 #include <invar/ops/view.hpp>
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
+#include <invar/ssl/information/entropy.hpp>
 #include <invar/ssl/objectives/mec.hpp>
 #include <invar/ssl/objectives/sigreg.hpp>
 #include <invar/ssl/objectives/simclr.hpp>
@@ -564,6 +566,74 @@ TEST_CASE("diagnostics exist for whatever training brings", "[unit]") {
              WithinRel(ssl::diagnostic("unit_logdet_entropy", {z * 7.0, z}), 1e-5));
   CHECK_THROWS_MATCHES(ssl::diagnostic("rankmee", {z, z}), Error,
                        MessageMatches(ContainsSubstring("\"rankme\"")));
+}
+
+TEST_CASE("diagnostics that are lists, and those of a network around images", "[unit]") {
+  manual_seed(14);
+  const Tensor z = randn({40, 6}, kDouble);
+  const std::vector<double> spectrum = ssl::diagnostic_list("spectrum", {z, z});
+  REQUIRE(spectrum.size() == 6);
+  CHECK(std::ranges::is_sorted(spectrum, std::greater<>()));
+  double total = 0;
+  for (const double v : spectrum) total += v;
+  CHECK_THAT(total, WithinRel(sum(var(z, {0})).item(), 1e-10));
+  CHECK(ssl::diagnostic_list("std_per_dimension", {z * 2.0, z}).size() == 6);
+  CHECK_THROWS_MATCHES(ssl::diagnostic_list("spectra", {z, z}), Error,
+                       MessageMatches(ContainsSubstring("\"spectrum\"")));
+
+  // An affine map: noise moves nothing but the output, by A, and what comes out is normal.
+  const Tensor a = randn({5, 3}), x = randn({50, 5}), other = x + 0.1 * randn({50, 5});
+  const ssl::Surroundings affine{[&](const Tensor& in) { return matmul(in, a); }, x, other, 0.3};
+  CHECK(ssl::local_diagnostic("same_region", affine) == 1);
+  CHECK(ssl::local_diagnostic("linearisation_error", affine) < 1e-5);
+  CHECK_THAT(ssl::local_diagnostic("noise_normality", affine), WithinAbs(0.5, 0.2));
+  const double spread = 0.09 * sum(square(a)).item() / 3;
+  CHECK_THAT(ssl::local_diagnostic("noise_variance", affine), WithinRel(spread, 0.5));
+  const Tensor a64 = to(a, DType::f64), c = matmul(transpose(a64), a64) * 0.09;
+  const Tensor regularised = c + eye(3, -1, kDouble) * 1e-3;
+  const Tensor z64 = matmul(to(x, DType::f64), a64), z64_other = matmul(to(other, DType::f64), a64);
+  const Tensor moved = narrow(z64 - z64_other, 0, 0, 8);
+  CHECK_THAT(
+      ssl::local_diagnostic("conditional_published", affine),
+      WithinRel((-0.5 * mean(sum(square(moved), {1})).item() - 2 * logdet(regularised).item()) / 3,
+                1e-4));
+  CHECK_THAT(ssl::local_diagnostic("gaussian_entropy", affine),
+             WithinRel(logdet(ssl::covariance(z64) + regularised).item() / 6, 1e-4));
+  // A rectifier flips.
+  const ssl::Surroundings bent{[&](const Tensor& in) { return relu(matmul(in, a)); }, x, other,
+                               1.0};
+  CHECK(ssl::local_diagnostic("flip_rate", bent) > 0.01);
+  CHECK(ssl::local_diagnostic("same_region", bent) < 0.99);
+  for (const std::string& name : ssl::local_diagnostic_names()) {
+    INFO(name);
+    CHECK(std::isfinite(ssl::local_diagnostic(name, bent)));
+    CHECK(ssl::local_diagnostic(name, bent) == ssl::local_diagnostic(name, bent));
+  }
+  CHECK_THROWS_MATCHES(ssl::local_diagnostic("flips", bent), Error,
+                       MessageMatches(ContainsSubstring("did you mean")));
+  CHECK_THROWS_MATCHES(ssl::local_diagnostic("conditional_published", {bent.f, x, {}}), Error,
+                       MessageMatches(ContainsSubstring("second view")));
+  // The bound's terms, by name.
+  const Tensor labels = randint(0, 4, {40});
+  const auto terms = ssl::bound_diagnostics(z, {z, z + 0.1}, labels);
+  REQUIRE(terms.size() == 4);
+  CHECK(terms[0].first == "bound_invariance");
+  CHECK_THAT(terms[0].second, WithinRel(0.1 * std::sqrt(6.0), 1e-9));
+}
+
+TEST_CASE("LogDet's weight rescales the embeddings, PairDist depends on weight over s2", "[unit]") {
+  // w 25 s(z) scales with z^2, so that with z -> sqrt(w) z the loss is w times that of weight 1,
+  // but for a constant: H gains log sqrt(w) for beta -> 0, or with beta -> w beta.
+  const ssl::EmbeddedBatch batch = make_batch({.config = {}}, 2);
+  ssl::EmbeddedBatch scaled = batch;
+  for (Tensor& z : scaled.embeddings) z = z * std::sqrt(7.0);
+  const Case one{{{"name", "vicreg_logdet"}, {"entropy", 1.0}, {"beta", 1e-2}}};
+  const Case seven{{{"name", "vicreg_logdet"}, {"entropy", 7.0}, {"beta", 7e-2}}};
+  CHECK_THAT(loss_of(seven, scaled),
+             WithinRel(7 * (loss_of(one, batch) - std::log(7.0) / 2), 1e-10));
+  const Case near{{{"name", "vicreg_pairdist"}, {"entropy", 1.0}, {"s2", 0.3}}};
+  const Case far{{{"name", "vicreg_pairdist"}, {"entropy", 7.0}, {"s2", 2.1}}};
+  CHECK_THAT(loss_of(far, scaled), WithinRel(7 * loss_of(near, batch), 1e-10));
 }
 
 TEST_CASE("an expander that ends with a batch-norm", "[unit]") {
