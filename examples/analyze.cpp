@@ -2,9 +2,10 @@
 //
 //   analyze --group vicreg=runs/v0,runs/v1 --group simclr=runs/s0,runs/s1 --out analysis
 //   analyze --group runs/first --experiments normality,affine --set normality.draws=[512,128]
-//   analyze --group vicreg=... --group simclr=... --protocol paper --out analysis
+//   analyze --group 'runs/grid/*-seed[0-9]' --protocol paper --out analysis
 //
-// A path is a run directory, an encoder or a checkpoint; members of a group are training seeds.
+// A path is a run directory, an encoder or a checkpoint, or a pattern of such; members of a group
+// are training seeds.
 // Writes analysis.json (settings, tables, figures as data), one SVG per figure, and index.html,
 // which holds all of it. The same networks, data, settings and seed give the same bytes.
 #include <CLI/CLI.hpp>
@@ -33,6 +34,7 @@ Json networks(const app::Study& study) {
                     {"network", subject.name},
                     {"seed", subject.trained ? subject.config.value("seed", Json()) : Json()},
                     {"checkpoints", subject.checkpoints.size()},
+                    {"ended", subject.ended},
                     {"expander", static_cast<bool>(subject.expander)}});
   }
   return rows;
@@ -78,7 +80,7 @@ int main(int argc, char** argv) {
   bool no_controls = false;
   cli.add_option("--group", options.groups,
                  "NAME=PATH,PATH: run directories, encoders or checkpoints of one method, one per "
-                 "seed; without NAME=, grouped by objective")
+                 "seed, or patterns of such; without NAME=, grouped by objective")
       ->required()
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);

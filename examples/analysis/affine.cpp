@@ -23,19 +23,21 @@ Json affine(const Study& study, const AffineSettings& settings) {
   for (const Subject& subject : study.subjects) {
     for (const double sigma : settings.sigmas) {
       constexpr std::int64_t kChunk = 50;  // the graph of a double backward pass is large
-      double error = 0, flips = 0;
+      double error = 0, flips = 0, same = 0;
       for (std::int64_t at = 0; at < settings.images; at += kChunk) {
         const std::int64_t n = std::min(kChunk, settings.images - at);
         const Tensor x = narrow(images, 0, at, n), other = x + narrow(noise, 0, at, n) * sigma;
         error += sum(to(ssl::linearisation_error(subject.encoder, x, other), DType::f64)).item();
         if (subject.rectifiers) flips += sum(ssl::flip_rate(subject.encoder, x, other)).item();
+        same += sum(ssl::same_region(subject.encoder, x, other)).item();
       }
       const auto n = static_cast<double>(settings.images);
       rows.push_back({{"group", subject.group},
                       {"network", subject.name},
                       {"sigma", sigma},
                       {"error", error / n},
-                      {"flip_rate", flips / n}});
+                      {"flip_rate", flips / n},
+                      {"same_region", same / n}});
       progress.update(++done);
     }
   }
@@ -46,11 +48,14 @@ Json affine(const Study& study, const AffineSettings& settings) {
   return {
       {"notes",
        {"error: |f(x') - f(x) - J (x' - x)| / |f(x') - f(x)|, mean over images, in f32 (rounding "
-        "shows where the noise is tiny). flip_rate: share of rectifiers that differ.",
+        "shows where the noise is tiny). flip_rate: share of rectifiers that differ. same_region: "
+        "share of images of which none does, and no max-pooling's winner either.",
         "Gaussian-looking outputs at a noise do not say that the network is affine there."}},
       {"tables",
        {table("error", "linearisation error", errors),
         table("flip rate", "share of rectifiers that flip", flips),
+        table("same region", "share of images that stay in their affine region",
+              group_means(rows, {"sigma"}, "same_region")),
         table("comparisons", "error of group a less that of group b",
               comparisons(rows, groups, {"sigma"}, "error")),
         table("networks", "every network", rows)}},

@@ -31,7 +31,8 @@ Json bound(const Study& study, const BoundSettings& settings) {
     const Tensor test_features = apply_in_chunks(subject.encoder, test.pixels);
     const std::int64_t d = test_features.size(1);
     // Views of another size than the test view's suit a convolutional network only.
-    const bool any_size = subject.rectifiers;
+    const bool any_size = subject.rectifiers ||
+                          narrow(views[0], 0, 0, 1).shape() == narrow(test.pixels, 0, 0, 1).shape();
     Tensor view, other;
     if (any_size) {
       view = apply_in_chunks(subject.encoder, views[0]);

@@ -1,7 +1,6 @@
 #include <cmath>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/progress.hpp>
-#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/entropy.hpp>
@@ -15,12 +14,12 @@ namespace {
 
 using Key = std::pair<std::string, std::string>;  // output, form
 
-/// Both outputs in both forms, f64.
+/// Both outputs in both forms.
 std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& images) {
   std::map<Key, Tensor> result;
   for (const auto& [output, network] :
        {std::pair{"encoder", &networks.encoder}, std::pair{"expander", &networks.expander}}) {
-    const Tensor z = to(apply_in_chunks(*network, images), DType::f64);
+    const Tensor z = apply_in_chunks(*network, images);
     result[{output, "raw"}] = z;
     result[{output, "normalised"}] = normalize(z, 1) * std::sqrt(static_cast<double>(z.size(1)));
   }

@@ -20,9 +20,13 @@ namespace invar::app {
 /// Gaussian noise; noise and images are the same for every network.
 struct NormalitySettings {
   std::int64_t images = 10;
-  std::vector<std::int64_t> draws = {128};  ///< each takes the first of the largest number of draws
+  /// The first is the study's; the others show how much the number matters. Each takes the first of
+  /// the largest number of draws.
+  std::vector<std::int64_t> draws = {128};
   std::vector<double> sigmas = {0.01, 0.1, 0.3, 0.8};  ///< of the normalised input
   bool expander = false;  ///< the expander's output as well, where there is one
+  /// Of so many of the images are the expander's numbers, and those of more draws than the first.
+  std::int64_t second_images = 10;
 };
 Json normality(const Study& study, const NormalitySettings& settings);
 
@@ -35,8 +39,8 @@ struct OverlapSettings {
 };
 Json overlap(const Study& study, const OverlapSettings& settings);
 
-/// How far is a network affine around an image? Linearisation error and share of rectifiers that
-/// flip, one noisy copy per test image.
+/// How far is a network affine around an image? Linearisation error, share of rectifiers that flip
+/// and of images that stay in their region, one noisy copy per test image.
 struct AffineSettings {
   std::int64_t images = 50;
   std::vector<double> sigmas = {0.001, 0.01, 0.1, 0.5};
@@ -46,7 +50,7 @@ Json affine(const Study& study, const AffineSettings& settings);
 /// Entropy along training, H - d/2 log(2 pi e s2) in [0, log n], from the checkpoints of run
 /// directories: of the trained encoder's and its expander's outputs at fixed test images, raw and
 /// with rows of length sqrt(d), upper and lower bound. s2 is one number per output and form for the
-/// whole study: pairwise_s2 (upper) of one untrained network.
+/// whole study: pairwise_s2 (upper) of one untrained network. Computed in f32: 1e-4 of a nat.
 struct EntropySettings {
   std::int64_t images = 500;
 };

@@ -51,36 +51,38 @@ Json normality(const Study& study, const NormalitySettings& settings) {
   const Tensor images = study.images(Split::test, settings.images).pixels;
   const std::int64_t most = *std::ranges::max_element(settings.draws);
   Json rows = Json::array();
-  std::int64_t networks = 0;
-  for (const Subject& s : study.subjects) networks += 1 + (settings.expander && s.expander);
-  Progress progress("normality", "images", networks * settings.images);
-  std::int64_t done = 0;
+  const std::int64_t draws = settings.draws[0];
+  const std::int64_t second = std::min(settings.second_images, settings.images);
+  std::int64_t total = 0, done = 0;
+  for (const Subject& s : study.subjects) {
+    total += settings.images + (settings.expander && s.expander ? second : 0);
+  }
+  Progress progress("normality", "images", total);
   for (const Subject& subject : study.subjects) {
     for (const char* output : {"encoder", "expander"}) {
       const bool encoder = std::string_view(output) == "encoder";
       if (!encoder && !(settings.expander && subject.expander)) continue;
       const Network& network = encoder ? subject.encoder : subject.expander;
       std::map<std::pair<double, std::int64_t>, Collected> collected;  // by sigma and draws
-      for (std::int64_t i = 0; i < settings.images; ++i) {
+      for (std::int64_t i = 0; i < (encoder ? settings.images : second); ++i) {
         const Tensor image = narrow(images, 0, i, 1);
         Dims shape = images.shape();
-        shape[0] = most;
+        shape[0] = encoder && i < second ? most : draws;
         Generator generator(seed_for(study.seed, 10, static_cast<std::uint64_t>(i)));
         const Tensor noise = randn(shape, {}, generator);
         for (const double sigma : settings.sigmas) {
           const Tensor outputs = apply_in_chunks(network, image + noise * sigma);
-          for (const std::int64_t draws : settings.draws) {
-            collected[{sigma, draws}].add(ssl::normal_test(narrow(outputs, 0, 0, draws)));
+          for (const std::int64_t n : settings.draws) {
+            if (n > shape[0]) continue;
+            collected[{sigma, n}].add(ssl::normal_test(narrow(outputs, 0, 0, n)));
           }
         }
         progress.update(++done);
       }
       for (const auto& [setting, tests] : collected) {
-        Json row = {{"group", subject.group},
-                    {"network", subject.name},
-                    {"output", output},
-                    {"sigma", setting.first},
-                    {"draws", setting.second}};
+        Json row = {{"group", subject.group},  {"network", subject.name},
+                    {"output", output},        {"sigma", setting.first},
+                    {"draws", setting.second}, {"images", tests.p_value.size()}};
         report(tests.all(), row);
         rows.push_back(row);
       }
@@ -102,16 +104,15 @@ Json normality(const Study& study, const NormalitySettings& settings) {
   for (const std::string output : {"encoder", "expander"}) {
     for (const auto& [value, label] : {std::pair{"mean_p", "mean p of K^2"},
                                        std::pair{"median_abs_skewness", "median |skewness|"}}) {
-      const Json shown = where(rows, {{"output", output}, {"draws", settings.draws[0]}});
+      const Json shown = where(rows, {{"output", output}, {"draws", draws}});
       if (shown.empty()) continue;
-      figures.push_back(
-          lines(fmt::format("normality-{}-{}", output, value),
-                fmt::format("Normality of {} outputs, {} draws", output, settings.draws[0]),
-                group_means(shown, {"sigma"}, value),
-                {.x = "sigma",
-                 .x_label = "sigma of the noise on the normalised input",
-                 .y_label = label,
-                 .log_x = true}));
+      figures.push_back(lines(fmt::format("normality-{}-{}", output, value),
+                              fmt::format("Normality of {} outputs, {} draws", output, draws),
+                              group_means(shown, {"sigma"}, value),
+                              {.x = "sigma",
+                               .x_label = "sigma of the noise on the normalised input",
+                               .y_label = label,
+                               .log_x = true}));
     }
   }
   return {{"notes",
@@ -120,7 +121,8 @@ Json normality(const Study& study, const NormalitySettings& settings) {
             "departure. p > .01 is failure to reject, not evidence of normality.",
             "Replication is over training seeds; images and units of one network are not "
             "independent. A linear network must give .50 +- .01 with enough images.",
-            "Units without variance are dropped and counted."}},
+            "Units without variance are dropped and counted. Mean p over all draws but the first "
+            "number of them shows how the same departure looks with more or fewer."}},
           {"tables", tables},
           {"figures", figures}};
 }

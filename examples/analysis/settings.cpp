@@ -27,16 +27,18 @@ void check_least(const JsonReader& reader, const char* key, std::int64_t value,
 }  // namespace
 
 Json paper_settings() {
-  return {{"normality",
-           {{"images", 200},
-            {"draws", {512, 128}},
-            {"sigmas", {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8}},
-            {"expander", true}}},
-          {"overlap", {{"images", 0}, {"queries", 4000}, {"sigmas", {0.01, 0.03, 0.1, 0.3, 0.8}}}},
-          {"affine", {{"images", 200}, {"sigmas", {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.8}}}},
-          {"entropy", {{"images", 4000}}},
-          {"bound", {{"labelled", {50, 0, 1000, 10000}}, {"unlabelled", 10000}, {"test", 10000}}},
-          {"correlation", {{"images", 4000}, {"train", 0}, {"test", 0}, {"checkpoints", true}}}};
+  return {
+      {"normality",
+       {{"images", 200},
+        {"draws", {512, 128, 2048}},
+        {"sigmas", {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8}},
+        {"expander", true},
+        {"second_images", 50}}},
+      {"overlap", {{"images", 0}, {"queries", 4000}, {"sigmas", {0.01, 0.03, 0.1, 0.3, 0.8}}}},
+      {"affine", {{"images", 200}, {"sigmas", {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.8}}}},
+      {"entropy", {{"images", 4000}}},
+      {"bound", {{"labelled", {50, 0, 1000, 10000}}, {"unlabelled", 10000}, {"test", 10000}}},
+      {"correlation", {{"images", 4000}, {"train", 10000}, {"test", 0}, {"checkpoints", true}}}};
 }
 
 Settings read_settings(const Json& json) {
@@ -51,8 +53,10 @@ Settings read_settings(const Json& json) {
     s.normality.draws = reader.get("draws", s.normality.draws);
     s.normality.sigmas = reader.get("sigmas", s.normality.sigmas);
     s.normality.expander = reader.get("expander", s.normality.expander);
+    s.normality.second_images = reader.get("second_images", s.normality.second_images);
     reader.finish();
     check_least(reader, "images", s.normality.images, 1);
+    check_least(reader, "second_images", s.normality.second_images, 1);
     check_each<std::int64_t>(reader, "draws", s.normality.draws, 8);
     check_sigmas(reader, s.normality.sigmas);
   }
@@ -112,7 +116,8 @@ Json to_json(const Settings& s) {
            {{"images", s.normality.images},
             {"draws", s.normality.draws},
             {"sigmas", s.normality.sigmas},
-            {"expander", s.normality.expander}}},
+            {"expander", s.normality.expander},
+            {"second_images", s.normality.second_images}}},
           {"overlap",
            {{"images", s.overlap.images},
             {"queries", s.overlap.queries},

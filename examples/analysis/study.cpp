@@ -1,7 +1,10 @@
 #include "study.hpp"
 
+#include <glob.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/random.hpp>
 #include <invar/data/loader.hpp>
@@ -83,6 +86,9 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
             "expected an encoder or a checkpoint in '{}', got none: has the run begun?",
             path.string());
       file = subject.checkpoints.back().second;
+      subject.ended = false;
+      fmt::print(stderr, "analyze: the run '{}' has not ended: its newest checkpoint is used\n",
+                 path.string());
     }
     if (!subject.checkpoints.empty()) {
       subject.expander = load_pair(subject.checkpoints.back().second, device).expander;
@@ -99,6 +105,18 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
   return subject;
 }
 
+/// The paths that a pattern of the shell's matches, in order; without *, ? or [ itself.
+std::vector<std::string> matches(const std::string& pattern) {
+  if (pattern.find_first_of("*?[") == std::string::npos) return {pattern};
+  glob_t found = {};
+  ::glob(pattern.c_str(), 0, nullptr, &found);
+  const std::vector<std::string> paths(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  ::globfree(&found);
+  check(!paths.empty(), "--group", "expected a run, an encoder or a checkpoint, got none like '{}'",
+        pattern);
+  return paths;
+}
+
 /// "name=path,path" or "path,path".
 void load_group(const std::string& text, Device device, std::vector<Subject>& subjects) {
   const std::size_t equals = text.find('=');
@@ -109,7 +127,9 @@ void load_group(const std::string& text, Device device, std::vector<Subject>& su
         "expected NAME=PATH,PATH, got \"{}\"", text);
   for (std::size_t at = 0; at < paths.size();) {
     const std::size_t comma = std::min(paths.find(',', at), paths.size());
-    subjects.push_back(load_subject(group, paths.substr(at, comma - at), device));
+    for (const std::string& path : matches(paths.substr(at, comma - at))) {
+      subjects.push_back(load_subject(group, path, device));
+    }
     at = comma + 1;
   }
 }
@@ -249,7 +269,8 @@ std::int64_t Study::classes() const {
 
 Tensor apply_in_chunks(const Network& f, const Tensor& images) {
   NoGrad guard;
-  constexpr std::int64_t kChunk = 500;
+  // Few enough for their activations to stay in the processor's caches.
+  constexpr std::int64_t kChunk = 64;
   Tensors parts;
   for (std::int64_t at = 0; at < images.size(0); at += kChunk) {
     parts.push_back(f(narrow(images, 0, at, std::min(kChunk, images.size(0) - at))));

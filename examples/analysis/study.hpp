@@ -36,6 +36,7 @@ struct Subject {
   /// Saved along training, by step; empty unless the subject is a run directory.
   std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints = {};
   bool trained = true;
+  bool ended = true;       ///< false: a run directory without its final encoder
   bool rectifiers = true;  ///< false: linear
 };
 
@@ -48,7 +49,7 @@ NetworkPair load_pair(const std::filesystem::path& checkpoint, Device device);
 
 struct StudyOptions {
   /// "vicreg=runs/v0,runs/v1": a group; without "name=" each path goes to the group of its
-  /// objective.
+  /// objective. A path may be a pattern: "runs/vicreg-*".
   std::vector<std::string> groups;
   std::vector<std::string> controls;  ///< of "untrained", "linear"
   std::int64_t control_seeds = 3;

@@ -6,6 +6,7 @@ usage: test_analyze.py BIN_FOLDER [unittest arguments]
 import json
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import xml.etree.ElementTree
 
 from test_programs import BIN, ROOT, configuration, make_images, metrics
 
-SMALL = ["--set", 'normality={"images": 2, "draws": [64, 32], "sigmas": [0.01, 0.3], "expander": true}',
+SMALL = ["--set", 'normality={"images": 2, "draws": [64, 32], "sigmas": [0.01, 0.3], "expander": true, '
+         '"second_images": 1}',
          "--set", "overlap.images=90", "--set", "overlap.queries=20", "--set", "affine.images=4",
          "--set", "affine.sigmas=[0.01, 0.1]", "--set", "entropy.images=30",
          "--set", 'bound={"labelled": [20, 0, 1000], "unlabelled": 60, "test": 40}',
@@ -70,7 +72,9 @@ class Analyze(unittest.TestCase):
         rows = self.rows("normality", "networks")
         self.assertEqual(len(rows), (8 + 4) * 4)  # encoders and expanders, sigmas, draws
         for row in rows:
-            self.assertEqual(row["units"] + row["dropped"], 2 * (16 if row["output"] == "expander" else 32))
+            self.assertEqual(row["images"], 1 if row["output"] == "expander" else 2)
+            self.assertEqual(row["units"] + row["dropped"],
+                             row["images"] * (16 if row["output"] == "expander" else 32))
             self.assertTrue(0 <= row["mean_p"] <= 1)
         # Of a linear network the noise's size says nothing, and all is normal.
         linear = [row["mean_p"] for row in rows if row["group"] == "linear" and row["draws"] == 64]
@@ -81,6 +85,16 @@ class Analyze(unittest.TestCase):
             self.assertTrue(row["low"] <= row["difference"] <= row["high"])
             self.assertGreaterEqual(row["p"], 1 / 3)  # 2 + 2 networks cannot go below
             self.assertEqual("not resolved" in row["verdict"], row["low"] <= 0 <= row["high"])
+
+    def test_more_draws_are_of_fewer_images(self) -> None:
+        out = self.folder / "draws"
+        done = self.run_program("analyze", "--group", f"{self.folder}/vicreg0", "--no-controls", "--out", out,
+                                "--experiments", "normality", "--set",
+                                'normality={"images": 3, "draws": [32, 16, 64], "sigmas": [0.1], "second_images": 2}')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        tables = json.loads((out / "analysis.json").read_text())["experiments"][0]["tables"]
+        rows = next(table["rows"] for table in tables if table["name"] == "networks")
+        self.assertEqual({row["draws"]: row["images"] for row in rows}, {32: 3, 16: 3, 64: 2})
 
     def test_overlap(self) -> None:
         for row in self.rows("overlap", "overlap"):
@@ -93,9 +107,10 @@ class Analyze(unittest.TestCase):
         for row in rows:
             if row["group"] == "linear":
                 self.assertLess(row["error"], 1e-3)
-                self.assertEqual(row["flip_rate"], 0)
+                self.assertEqual((row["flip_rate"], row["same_region"]), (0, 1))
             else:
                 self.assertTrue(0 < row["flip_rate"] < 1)
+                self.assertLess(row["same_region"], 1)
 
     def test_entropy_lies_in_its_range(self) -> None:
         log_n = self.rows("entropy", "scales")[0]["log_n"]
@@ -142,6 +157,50 @@ class Analyze(unittest.TestCase):
         for path in self.out.iterdir():
             self.assertEqual((again / path.name).read_bytes(), path.read_bytes(), path.name)
 
+    def test_patterns_and_runs_that_have_not_ended(self) -> None:
+        begun = self.folder / "unfinished0"
+        shutil.copytree(self.folder / "vicreg0", begun)
+        (begun / "encoder.safetensors").unlink()
+        out = self.folder / "patterns"
+        done = self.run_program("analyze", "--group", f"{self.folder}/vicreg[0-9]", "--group",
+                                f"other={self.folder}/unfin*", "--no-controls", "--out", out, "--experiments",
+                                "affine", "--set", "affine.images=2", "--set", "affine.sigmas=[0.1]")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("has not ended", done.stderr)
+        networks = json.loads((out / "analysis.json").read_text())["networks"]
+        self.assertEqual([(row["group"], row["network"].split("/")[-1], row["ended"]) for row in networks],
+                         [("vicreg", "vicreg0", True), ("vicreg", "vicreg1", True), ("other", "unfinished0", False)])
+
+    def test_claims_are_filled_from_an_analysis(self) -> None:
+        claims = runpy.run_path(str(ROOT / "scripts" / "claims"))
+        rows = json.loads((ROOT / "docs" / "paper" / "claims.json").read_text())
+        renamed = json.loads(json.dumps(self.analysis).replace('"contrast"', '"simclr"'))
+        renamed["data"] = {"name": "fashion_mnist"}
+        path = self.folder / "renamed.json"
+        path.write_text(json.dumps(renamed))
+        costs = self.folder / "costs.json"
+        ratios = {"vicreg_logdet": {"ratio": 1.03, "rounds": [1.02, 1.04]},
+                  "vicreg_pairdist": {"ratio": 1.11, "rounds": [1.1, 1.12]}}
+        costs.write_text(json.dumps({"about": "a test", "steps": 3, "rounds": 2, "ratios": {"512": ratios}}))
+        filled = claims["fill"](rows, [path, costs])
+        self.assertEqual(claims["problems"](filled), [])
+        self.assertEqual([row["claim"] for row in filled], [row["claim"] for row in rows])
+        measured = {row["claim"]: row for row in filled if row["ours"] is not None}
+        new = [claim for claim in measured if "Fashion-MNIST" in claim and "linear accuracy than" not in claim]
+        # Overlap is told at sigma .1, which this analysis does not have.
+        self.assertEqual(len(new) - any("overlap" in claim for claim in new), 9, new)
+        normality = next(row for claim, row in measured.items() if claim.startswith("Encoder outputs"))
+        comparison = [row for row in self.rows("normality", "comparisons")
+                      if row["output"] == "encoder" and row["draws"] == 64]
+        self.assertEqual(len(normality["ci95"]), len(comparison))
+        self.assertEqual((normality["seeds"], normality["n"]), ("2 + 2", 2))
+        for (low, high), row in zip(normality["ci95"], comparison):
+            self.assertAlmostEqual(low, row["low"], delta=0.01 * abs(row["low"]))
+            self.assertAlmostEqual(high, row["high"], delta=0.01 * abs(row["high"]))
+        cost = next(row for claim, row in measured.items() if "cost" in claim)
+        self.assertEqual(cost["agrees"], "no")
+        self.assertIn("+11.0 % at d 512", cost["ours"])
+
     def test_bad_input_is_refused(self) -> None:
         group = ["--group", str(self.folder / "vicreg0")]
         never = self.folder / "never"
@@ -152,6 +211,7 @@ class Analyze(unittest.TestCase):
                 ("1 to 40 test images", group + ["--set", "normality.images=4000", "--experiments", "normality"]),
                 ("did you mean \"linear\"", group + ["--controls", "linaer"]),
                 ("no-such-run", ["--group", "vicreg=no-such-run"]),
+                ("none like", ["--group", f"vicreg={self.folder}/no-such-*"]),
                 ("without a config.json", ["--group", f"a={self.folder}"]),
                 ("NAME=PATH", ["--group", "=x"]),
                 ("NAME=PATH", ["--group", "x="]),
@@ -187,6 +247,34 @@ class Analyze(unittest.TestCase):
         self.assertEqual(kept, metrics(self.folder / "vicreg0"))
         self.assertEqual((run / "encoder.safetensors").read_bytes()[-4096:],
                          (self.folder / "vicreg0" / "encoder.safetensors").read_bytes()[-4096:])
+
+    def test_diagnostics_on_fixed_images(self) -> None:
+        run = self.folder / "fixed-images"
+        of = ["rankme", "spectrum", "flip_rate", "noise_variance", "conditional_fitted", "bound"]
+        setting = {"every_steps": 5, "images": 30, "sigma": 0.2, "of": of}
+        done = self.run_program("pretrain", self.config_path, "--seed", 0, "--out", run, "--set",
+                                f"diagnostics={json.dumps(setting)}")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [line for line in metrics(run) if "test/features/rankme" in line]
+        self.assertEqual([line["step"] for line in lines], [1, 5, 10])
+        for line in lines:
+            self.assertEqual(len(line), 1 + 2 * (5 + 4))
+            self.assertEqual(len(line["test/features/spectrum"]), 32)
+            self.assertTrue(0 < line["test/features/flip_rate"] < 1)
+            self.assertGreater(line["test/embeddings/bound_labelled"], 0)
+        self.assertNotEqual(lines[0]["test/features/rankme"], lines[1]["test/features/rankme"])
+        # They leave no trace in the training.
+        self.assertEqual([line for line in metrics(run) if "test/features/rankme" not in line],
+                         metrics(self.folder / "vicreg0"))
+        for message, wrong in (("it looks at fixed test images", {"of": ["flip_rate"]}),
+                               ("did you mean", {"of": ["flips"], "images": 30}),
+                               ("at most 4000", {"of": ["rankme"], "images": 5000000}),
+                               ("sigma > 0", {"of": ["flip_rate"], "images": 9, "sigma": 0})):
+            with self.subTest(message):
+                done = self.run_program("pretrain", self.config_path, "--out", self.folder / "never", "--set",
+                                        f"diagnostics={json.dumps(wrong)}")
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(message.replace("4000", "40"), done.stderr)
 
     # --- the driver -------------------------------------------------------------------------------
 
