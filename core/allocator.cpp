@@ -233,7 +233,13 @@ void CachingAllocator::try_empty_cache() noexcept {
   if (lock) empty_cache_locked();
 }
 
+void CachingAllocator::keep_cache(bool on) {
+  std::lock_guard lock(mutex_);
+  keeps_cache_ = on;
+}
+
 void CachingAllocator::empty_cache_locked() noexcept {
+  if (keeps_cache_) return;
   const auto give_back = [this](void* block, std::size_t bytes) {
     set_poisoned(block, bytes, false);
     raw_.release(block, bytes);

@@ -58,6 +58,8 @@ class CachingAllocator {
   void empty_cache();
   /// The same, unless the allocator is at work just now.
   void try_empty_cache() noexcept;
+  /// While on, nothing is returned to the system: recorded work uses it (cuda/graph.hpp).
+  void keep_cache(bool on);
 
  private:
   static constexpr int kBuckets = 11 * 8;  // of small blocks
@@ -83,6 +85,7 @@ class CachingAllocator {
   std::set<std::pair<std::size_t, char*>> holes_;
   MemoryStats stats_;
   std::size_t all_time_peak_ = 0;
+  bool keeps_cache_ = false;
 };
 
 /// The allocator of a device; throws Error for a device this build does not support.

@@ -59,10 +59,11 @@ struct ObjectiveOutput {
 
 class Objective : public nn::Module {
  public:
-  /// What a batch must have beside embeddings.
+  /// What of a batch it uses beside embeddings.
   struct Needs {
     bool targets = false;
     bool labels = false;
+    bool epoch = false;  ///< `epoch` and `progress`: its formula changes along the training
   };
 
   /// Computed in f32 (f64 if the embeddings are f64), with autocast off: bf16 embeddings and

@@ -112,6 +112,8 @@ class GradSink final : public Node {
   bool released() const override { return false; }
 
   void forget_leaf() { leaf_ = nullptr; }
+  /// Of either kind.
+  bool has_hooks() const { return !hooks().empty() || !post_hooks_.empty(); }
   void add_post_hook(std::function<void(const Tensor&)> hook) {
     post_hooks_.push_back(std::move(hook));
   }

@@ -18,8 +18,16 @@ int device_count() { return 0; }
 CachingAllocator& allocator(int) { fail_absent(); }
 void copy_bytes(void*, Device, const void*, Device, std::size_t) { fail_absent(); }
 void copy_from_pinned(void*, Device, const StoragePtr&, std::size_t, std::size_t) { fail_absent(); }
+void copy_to_pinned(const StoragePtr&, const void*, Device, std::size_t) { fail_absent(); }
 StoragePtr pinned_storage(std::size_t) { fail_absent(); }
 bool is_pinned(const Storage&) { return false; }
+void begin_recording(int) { fail_absent(); }
+Recording* end_recording(int) { fail_absent(); }
+void abandon_recording(int) noexcept {}
+void start(Recording*, int) { fail_absent(); }
+void destroy(Recording*) noexcept {}
+CachingAllocator* make_allocator(int) { fail_absent(); }
+CachingAllocator* exchange_allocator(int, CachingAllocator*) { fail_absent(); }
 
 // There is no Stream and no Event without CUDA: making one throws.
 CUstream_st* current_stream(int) { fail_absent(); }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace invar::cuda {
@@ -51,6 +52,8 @@ class Caches {
     if (!cache) cache = std::make_unique<CachingAllocator>(gpu.raw);
     return *cache;
   }
+
+  const RawMemory& raw(int index) const { return gpus_[index].raw; }
 
   /// Gives back what the GPU's other streams hold and do not use.
   void empty_others(int index, const CachingAllocator& own) {
@@ -118,6 +121,14 @@ RawMemory raw_memory() {
 }
 
 thread_local std::array<cudaStream_t, kMostDevices> current_streams{};
+thread_local std::array<CachingAllocator*, kMostDevices> own_allocators{};
+thread_local bool recording = false;
+
+/// What waits for the GPU, or reads memory of the host that may be gone at a replay.
+void check_not_recording(const char* what) {
+  check(!recording, "graph",
+        "expected work that can be recorded, got {}: leave it out of the graph", what);
+}
 
 }  // namespace
 
@@ -133,6 +144,7 @@ int device_count() {
 
 CachingAllocator& allocator(int index) {
   check_index(index);
+  if (own_allocators[index]) return *own_allocators[index];
   return caches().of(index, current_streams[index]);
 }
 
@@ -141,6 +153,7 @@ CachingAllocator& allocator(int index) {
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
                 std::size_t bytes) {
   if (bytes == 0) return;
+  check_not_recording("a copy between CPU and GPU");
   const bool to_gpu = to_device.type == DeviceType::cuda;
   if (to_gpu && from_device.type == DeviceType::cuda) synchronize(from_device);
   const Device gpu = to_gpu ? to_device : from_device;
@@ -191,12 +204,21 @@ void copy_from_pinned(void* to, Device gpu, const StoragePtr& pinned, std::size_
                       std::size_t bytes) {
   static auto* const in_flight = new PinnedInFlight;
   if (bytes == 0) return;
+  check_not_recording("a copy from the CPU");
   check_cuda(cudaMemcpyAsync(to, static_cast<const char*>(pinned->data()) + offset, bytes,
                              cudaMemcpyHostToDevice, current_stream(gpu.index)),
              "to");
   auto done = std::make_unique<Event>(gpu);
   done->record();
   in_flight->add(pinned, std::move(done));
+}
+
+void copy_to_pinned(const StoragePtr& pinned, const void* from, Device gpu, std::size_t bytes) {
+  if (bytes == 0) return;
+  check_not_recording("a copy to the CPU");
+  check_cuda(cudaMemcpyAsync(pinned->data(), from, bytes, cudaMemcpyDeviceToHost,
+                             current_stream(gpu.index)),
+             "to");
 }
 
 StoragePtr pinned_storage(std::size_t bytes) {
@@ -240,6 +262,7 @@ cudaStream_t current_stream(int index) {
 }
 
 void synchronize(Device gpu) {
+  check_not_recording("an operation that waits for the GPU");
   check_cuda(cudaStreamSynchronize(current_stream(gpu.index)), "synchronize");
 }
 
@@ -311,6 +334,51 @@ double Event::milliseconds_until(const Event& later) const {
   float milliseconds = 0;
   check_cuda(cudaEventElapsedTime(&milliseconds, event_, later.event_), "event");
   return static_cast<double>(milliseconds);
+}
+
+// --- recording
+
+// Relaxed: the allocator may ask for memory meanwhile.
+void begin_recording(int index) {
+  check_cuda(cudaStreamBeginCapture(current_stream(index), cudaStreamCaptureModeRelaxed), "graph");
+  recording = true;
+}
+
+Recording* end_recording(int index) {
+  recording = false;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  check_cuda(cudaStreamEndCapture(current_stream(index), &graph), "graph");
+  const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(result, "graph");
+  return reinterpret_cast<Recording*>(executable);
+}
+
+void abandon_recording(int index) noexcept {
+  recording = false;
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(current_streams[index], &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaGetLastError();  // the reason to abandon it is being told
+}
+
+void start(Recording* recorded, int index) {
+  check_cuda(cudaGraphLaunch(reinterpret_cast<cudaGraphExec_t>(recorded), current_stream(index)),
+             "graph");
+}
+
+void destroy(Recording* recorded) noexcept {
+  cudaGraphExecDestroy(reinterpret_cast<cudaGraphExec_t>(recorded));
+}
+
+CachingAllocator* make_allocator(int index) {
+  check_index(index);
+  return new CachingAllocator(caches().raw(index));
+}
+
+CachingAllocator* exchange_allocator(int index, CachingAllocator* own) {
+  return std::exchange(own_allocators[index], own);
 }
 
 }  // namespace invar::cuda

@@ -30,10 +30,35 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 void copy_from_pinned(void* to, Device gpu, const StoragePtr& pinned, std::size_t offset,
                       std::size_t bytes);
 
+/// Starts a copy from a GPU to the beginning of a pinned storage and returns at once: an Event says
+/// when the bytes are there.
+void copy_to_pinned(const StoragePtr& pinned, const void* from, Device gpu, std::size_t bytes);
+
 /// Memory of the CPU that a GPU reads by itself. Error without CUDA or a GPU.
 StoragePtr pinned_storage(std::size_t bytes);
 
 /// True iff the storage is of that kind.
 bool is_pinned(const Storage& storage);
+
+// --- recording (graph.hpp is what to use)
+
+/// Work of a GPU that can be started as a whole.
+struct Recording;
+
+/// From here on the work that the thread gives its current stream, which is not the default one, is
+/// recorded and not done. Waiting for the GPU is an Error.
+void begin_recording(int index);
+Recording* end_recording(int index);
+/// Ends it without a result, whatever has gone wrong.
+void abandon_recording(int index) noexcept;
+/// On the current stream.
+void start(Recording* recording, int index);
+void destroy(Recording* recording) noexcept;
+
+/// A cache of memory beside those of the streams; never destroyed.
+CachingAllocator* make_allocator(int index);
+/// Makes the thread's allocations on a GPU come from there (null: from the current stream's cache);
+/// returns what they came from before.
+CachingAllocator* exchange_allocator(int index, CachingAllocator* own);
 
 }  // namespace invar::cuda

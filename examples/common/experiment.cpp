@@ -65,6 +65,7 @@ TrainingOptions read_training(const Json& json) {
   check_name("training", precision, {"f32", "bf16"});
   o.precision = precision == "bf16" ? DType::bf16 : DType::f32;
   o.device = parse_device(reader.get<std::string>("device", "cpu"));
+  o.cuda_graph = reader.get("cuda_graph", o.cuda_graph);
   o.views_on_gpu = reader.get("views_on_gpu", o.views_on_gpu);
   o.allow_tf32 = reader.get("allow_tf32", o.allow_tf32);
   o.deterministic = reader.get("deterministic", o.deterministic);

@@ -50,6 +50,7 @@ struct TrainingOptions {
   DType precision = DType::f32;
   /// "cpu", "cuda" or "cuda:N" in the configuration: where networks and batches are.
   Device device = kCpu;
+  bool cuda_graph = false;      ///< on a GPU: steps are recorded and replayed (nn/step_graph.hpp)
   bool views_on_gpu = true;     ///< false: a GPU leaves the views to the CPU (data/loader.hpp)
   bool allow_tf32 = false;      ///< on a GPU, for what is f32 (ops/cuda/settings.hpp)
   bool deterministic = false;   ///< on a GPU: the same bits from run to run (the same header)

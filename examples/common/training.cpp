@@ -20,6 +20,9 @@ namespace {
 constexpr const char* kPlans = "conv_plans";
 constexpr const char* kOwn = "pretrain";
 
+/// So many steps a GPU may be behind.
+constexpr std::size_t kStepsAhead = 8;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -184,6 +187,12 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
       name && options_.views_on_gpu && options_.device.type == DeviceType::cuda) {
     progress.note(fmt::format("views are made on the CPU: \"{}\" has no form for a GPU", *name));
   }
+  if (options_.cuda_graph && networks_.objective->needs().epoch) {
+    progress.note("no cuda_graph: the objective changes from epoch to epoch");
+  } else if (options_.cuda_graph) {
+    use_graph();
+  }
+  bool told_of_graph = false;
   const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
   const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
   while (step_ < total_steps_ && !stop) {
@@ -192,29 +201,32 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
     if (trace_ && step_ >= profile_begin && step_ < profile_end) profiled.emplace(profiler_);
     const bool diagnose = !experiment_.diagnostics.of.empty() &&
                           (step_ == 0 || (step_ + 1) % experiment_.diagnostics.every_steps == 0);
-    const ssl::ObjectiveOutput output = train_step(diagnose && !fixed_);
+    if (diagnose) finish_steps(0, progress);  // the lines of the log are in the order of the steps
+    started_.push_back(start_step(diagnose && !fixed_));
     profiled.reset();
     if (trace_ && step_ + 1 == profile_end) report_profile(progress);
-    const double loss = output.loss.item();
-    train_seconds_ += seconds_since(start);
-    check(std::isfinite(loss), "pretrain",
-          "expected a finite loss, got {} at step {}: training diverged; try a smaller learning "
-          "rate or a longer warm-up. The last checkpoint is good",
-          loss, step_);
     ++step_;
-    epoch_loss_ += loss / static_cast<double>(steps_per_epoch);
-    progress.update(step_ * images_per_step,
-                    {{"epoch", static_cast<double>(step_) / static_cast<double>(steps_per_epoch)},
-                     {"loss", loss}});
-    if (step_ % options_.log_every == 0 || step_ == total_steps_) log_step(output);
-    if (diagnose && fixed_) log_fixed_diagnostics();
-    if (step_ % steps_per_epoch == 0) {
-      end_epoch(progress);
-    } else if (experiment_.checkpoints.every_steps > 0 &&
-               step_ % experiment_.checkpoints.every_steps == 0) {
-      save({});
+    const bool epoch_ends = step_ % steps_per_epoch == 0;
+    const bool saves = !epoch_ends && experiment_.checkpoints.every_steps > 0 &&
+                       step_ % experiment_.checkpoints.every_steps == 0;
+    const bool waits = epoch_ends || saves || options_.device == kCpu;
+    if (graph_ && !told_of_graph && (graph_->is_recorded() || !graph_->refusal().empty())) {
+      progress.note(graph_->is_recorded() ? "cuda_graph: steps are replayed from here on"
+                                          : "no cuda_graph: " + graph_->refusal());
+      told_of_graph = true;
     }
+    const std::size_t ahead = waits ? 0 : kStepsAhead;
+    if (started_.size() > ahead) started_[started_.size() - 1 - ahead].numbers.get();
+    train_seconds_ += seconds_since(start);
+    finish_steps(ahead, progress);
+    if (diagnose && fixed_) {
+      finish_steps(0, progress);
+      log_fixed_diagnostics();
+    }
+    if (epoch_ends) end_epoch(progress);
+    if (saves) save({});
   }
+  finish_steps(0, progress);
   if (step_ < total_steps_) {
     save({});
     progress.note(fmt::format("stopped at step {} of {}; go on with --out {} --resume", step_,
@@ -240,20 +252,47 @@ void Training::refresh_average(const DatasetPtr& images) {
   });
 }
 
-ssl::ObjectiveOutput Training::train_step(bool diagnose) {
+Training::StartedStep Training::start_step(bool diagnose) {
   const Batch batch = loader_.next();
   optimizer_->set_lr(schedule_->lr(step_));
-  optimizer_->zero_grad();
+  ssl::ObjectiveOutput output;
+  if (graph_ && !diagnose) {
+    output = replayed_loss_and_gradients(batch);
+  } else {
+    optimizer_->zero_grad();
+    output = loss_and_gradients(batch.views, batch.labels, diagnose);
+  }
+  if (options_.clip_grad_norm > 0) {
+    nn::clip_grad_norm_(networks_.parameters(), options_.clip_grad_norm);
+  }
+  optimizer_->step();
+  if (networks_.target) {
+    const double progress = static_cast<double>(step_) / static_cast<double>(total_steps_);
+    nn::ema_update_(*networks_.target, networks_.online,
+                    networks_.objective->target_decay(progress));
+  }
+  if (average_) average_->update(networks_.online.encoder);
+  std::vector<std::string> names;
+  Tensors numbers{reshape(to(output.loss, DType::f64), {1})};
+  for (const auto& [name, value] : output.terms) {
+    names.push_back(name);
+    numbers.push_back(reshape(to(value, DType::f64), {1}));
+  }
+  return {step_ + 1, optimizer_->lr(), std::move(names), PendingCopy(cat(numbers))};
+}
+
+ssl::ObjectiveOutput Training::loss_and_gradients(const Tensors& views, const Tensor& labels,
+                                                  bool diagnose) {
   const double steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
   const auto embed = [&](Branch& branch) {
     const Autocast precision(options_.precision);
-    return branch.embed(batch.views, options_.joint_views);
+    return branch.embed(views, options_.joint_views);
   };
   const Branch::Output online = embed(networks_.online);
   if (diagnose) log_diagnostics(online);
   ssl::EmbeddedBatch embedded = {
       .embeddings = online.embeddings,
-      .labels = batch.labels,
+      .labels = labels,
       .epoch = static_cast<double>(step_) / steps_per_epoch,
       .progress = static_cast<double>(step_) / static_cast<double>(total_steps_)};
   if (networks_.target) {
@@ -263,16 +302,48 @@ ssl::ObjectiveOutput Training::train_step(bool diagnose) {
   ssl::ObjectiveOutput output = (*networks_.objective)(embedded);
   output.loss.backward();
   output.loss = output.loss.detach();
-  if (options_.clip_grad_norm > 0) {
-    nn::clip_grad_norm_(networks_.parameters(), options_.clip_grad_norm);
-  }
-  optimizer_->step();
-  if (networks_.target) {
-    nn::ema_update_(*networks_.target, networks_.online,
-                    networks_.objective->target_decay(embedded.progress));
-  }
-  if (average_) average_->update(networks_.online.encoder);
   return output;
+}
+
+void Training::use_graph() {
+  graph_.emplace(networks_, [this](const Tensors& in) -> Tensors {
+    const auto output = loss_and_gradients(Tensors(in.begin(), in.end() - 1), in.back(), false);
+    Tensors values{output.loss};
+    terms_.clear();
+    for (const auto& [name, value] : output.terms) {
+      terms_.push_back(name);
+      values.push_back(value);
+    }
+    return values;
+  });
+}
+
+ssl::ObjectiveOutput Training::replayed_loss_and_gradients(const Batch& batch) {
+  Tensors in = batch.views;
+  in.push_back(batch.labels);
+  const Tensors values = (*graph_)(in);
+  ssl::ObjectiveOutput output{values[0], {}};
+  for (std::size_t i = 0; i < terms_.size(); ++i) {
+    output.terms.emplace_back(terms_[i], values[i + 1]);
+  }
+  return output;
+}
+
+void Training::finish_steps(std::size_t keep, Progress& progress) {
+  const std::int64_t images_per_step = options_.batch_size;
+  const auto steps_per_epoch = static_cast<double>(loader_.steps_per_epoch());
+  for (; started_.size() > keep; started_.pop_front()) {
+    const StartedStep& step = started_.front();
+    const double loss = step.numbers.get().data<const double>()[0];
+    check(std::isfinite(loss), "pretrain",
+          "expected a finite loss, got {} at step {}: training diverged; try a smaller learning "
+          "rate or a longer warm-up. The last checkpoint is good",
+          loss, step.step - 1);
+    epoch_loss_ += loss / steps_per_epoch;
+    progress.update(step.step * images_per_step,
+                    {{"epoch", static_cast<double>(step.step) / steps_per_epoch}, {"loss", loss}});
+    if (step.step % options_.log_every == 0 || step.step == total_steps_) log_step(step);
+  }
 }
 
 void Training::report_profile(Progress& progress) {
@@ -281,15 +352,16 @@ void Training::report_profile(Progress& progress) {
   profiler_.clear();
 }
 
-void Training::log_step(const ssl::ObjectiveOutput& output) {
+void Training::log_step(const StartedStep& step) {
+  const auto* const numbers = step.numbers.get().data<const double>();
   Json line = {
-      {"step", step_},
-      {"epoch", static_cast<double>(step_) / static_cast<double>(loader_.steps_per_epoch())},
-      {"loss", output.loss.item()},
-      {"lr", optimizer_->lr()},
+      {"step", step.step},
+      {"epoch", static_cast<double>(step.step) / static_cast<double>(loader_.steps_per_epoch())},
+      {"loss", numbers[0]},
+      {"lr", step.lr},
       {"train_seconds", train_seconds_}};
   if (floor_) line["floor"] = *floor_;
-  for (const auto& [name, value] : output.terms) line[name] = value.item();
+  for (std::size_t i = 0; i < step.terms.size(); ++i) line[step.terms[i]] = numbers[i + 1];
   run_.log(line);
 }
 

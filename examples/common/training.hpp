@@ -9,13 +9,19 @@
 // Networks and batches are on training.device, which makes the views, too (data/loader.hpp). A
 // checkpoint holds all of it: networks, objective (its parameters and state), target, optimiser,
 // the averaged encoder, the random numbers' state and the step. It says nothing of the device.
+//
+// A GPU is never waited for in a step: its loss is read some steps later. With training.cuda_graph
+// the forward and the backward pass are replayed as one piece of work (nn/step_graph.hpp).
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/nn/checkpoint.hpp>
 #include <invar/nn/ema.hpp>
+#include <invar/nn/step_graph.hpp>
+#include <invar/ops/pending_copy.hpp>
 #include <invar/ssl/objective.hpp>
 #include <optional>
 
@@ -95,10 +101,26 @@ class Training {
   std::int64_t step() const { return step_; }
 
  private:
-  /// One step; `diagnose`: with the diagnostics of its batch in the log.
-  ssl::ObjectiveOutput train_step(bool diagnose);
+  /// A step whose loss has not been read yet.
+  struct StartedStep {
+    std::int64_t step;  ///< steps done with it
+    double lr;
+    std::vector<std::string> terms;
+    PendingCopy numbers;  ///< f64: the loss, the terms
+  };
+
+  /// Starts one step; `diagnose`: with the diagnostics of its batch in the log.
+  StartedStep start_step(bool diagnose);
+  /// Of a batch; leaves the gradients in the networks.
+  ssl::ObjectiveOutput loss_and_gradients(const Tensors& views, const Tensor& labels,
+                                          bool diagnose);
+  /// The same by a graph.
+  ssl::ObjectiveOutput replayed_loss_and_gradients(const Batch& batch);
+  void use_graph();
+  /// Reads the losses of all steps but the last `keep` started ones, and logs them.
+  void finish_steps(std::size_t keep, Progress& progress);
   void report_profile(Progress& progress);
-  void log_step(const ssl::ObjectiveOutput& output);
+  void log_step(const StartedStep& step);
   void log_diagnostics(const Branch::Output& output);
   /// The networks of this moment on the fixed images; leaves no trace in them.
   void log_fixed_diagnostics();
@@ -118,7 +140,10 @@ class Training {
   std::optional<nn::Ema<nn::ResNet>> average_;
   const std::optional<double> floor_;  ///< of the loss
   std::int64_t total_steps_;
-  std::int64_t step_ = 0;
+  std::int64_t step_ = 0;  ///< steps started
+  std::deque<StartedStep> started_;
+  std::optional<nn::StepGraph> graph_;
+  std::vector<std::string> terms_;  ///< names of the objective's, as graph_ has seen them
   double epoch_loss_ = 0;  ///< of the steps of the current epoch so far, over all its steps
   double train_seconds_ = 0;
   Profiler profiler_;

@@ -1,3 +1,4 @@
+#include <invar/core/cuda/graph.hpp>
 #include <invar/core/philox.hpp>
 #include <invar/ops/cuda/elementwise.cuh>
 #include <invar/ops/cuda/kernels.hpp>
@@ -38,35 +39,43 @@ struct Range {
   INVAR_HD double operator()(std::int64_t i) const { return start + static_cast<double>(i) * step; }
 };
 
+/// Where the numbers of a tensor begin, whether now or when a graph is replayed.
+struct Begin {
+  std::uint64_t seed;
+  RandomOffset at;
+  INVAR_HD std::uint64_t offset() const { return at.base ? *at.base + at.offset : at.offset; }
+};
+
 struct Integers {
-  std::uint64_t seed, offset;
+  Begin begin;
   std::int64_t low, high;
   INVAR_HD std::int64_t operator()(std::int64_t i) const {
-    return random_integer(seed, offset, static_cast<std::uint64_t>(i), low, high);
+    return random_integer(begin.seed, begin.offset(), static_cast<std::uint64_t>(i), low, high);
   }
 };
 
 struct Bernoulli {
-  std::uint64_t seed, offset;
+  Begin begin;
   double p;
   INVAR_HD float operator()(std::int64_t i) const {
-    return random_bernoulli(seed, offset, static_cast<std::uint64_t>(i), p) ? 1.0f : 0.0f;
+    return random_bernoulli(begin.seed, begin.offset(), static_cast<std::uint64_t>(i), p) ? 1.0f
+                                                                                          : 0.0f;
   }
 };
 
 template <class T>
 struct Normal {
-  std::uint64_t seed, offset;
+  Begin begin;
   INVAR_HD T operator()(std::int64_t i) const {
-    return random_normal<T>(seed, offset, static_cast<std::uint64_t>(i));
+    return random_normal<T>(begin.seed, begin.offset(), static_cast<std::uint64_t>(i));
   }
 };
 
 template <class T>
 struct Uniform {
-  std::uint64_t seed, offset;
+  Begin begin;
   INVAR_HD T operator()(std::int64_t i) const {
-    return random_uniform<T>(seed, offset, static_cast<std::uint64_t>(i));
+    return random_uniform<T>(begin.seed, begin.offset(), static_cast<std::uint64_t>(i));
   }
 };
 
@@ -91,21 +100,20 @@ void arange(double start, double step, const Tensor& out) {
 
 void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
             const Tensor& out) {
+  const Begin begin{seed, random_offset(seed, offset)};
   if (op == RandomOp::integer) {
-    const Integers integers{seed, offset, static_cast<std::int64_t>(params[0]),
+    const Integers integers{begin, static_cast<std::int64_t>(params[0]),
                             static_cast<std::int64_t>(params[1])};
     return visit_number(out.dtype(), "randint", [&]<class T>() { enumerate<T>(out, integers); });
   }
   if (op == RandomOp::bernoulli) {
-    return visit(out.dtype(), [&]<class T>() {
-      enumerate<T>(out, Bernoulli{seed, offset, params[0]});
-    });
+    return visit(out.dtype(), [&]<class T>() { enumerate<T>(out, Bernoulli{begin, params[0]}); });
   }
   visit_real(out.dtype(), op == RandomOp::normal ? "randn" : "rand", [&]<class T>() {
     if (op == RandomOp::normal) {
-      enumerate<T>(out, Normal<T>{seed, offset});
+      enumerate<T>(out, Normal<T>{begin});
     } else {
-      enumerate<T>(out, Uniform<T>{seed, offset});
+      enumerate<T>(out, Uniform<T>{begin});
     }
   });
 }

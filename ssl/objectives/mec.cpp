@@ -22,7 +22,7 @@ Tensor log_series_trace(const Tensor& c, int order) {
 }
 
 Mec::Mec(std::int64_t dim, const Options& options)
-    : Objective("mec", {.targets = true}),
+    : Objective("mec", {.targets = true, .epoch = true}),
       predictor(make_predictor(dim, options.hidden)),
       options_(options) {}
 

@@ -26,7 +26,7 @@ Tensor sinkhorn(const Tensor& scores, double eps, int iterations) {
 }
 
 Swav::Swav(std::int64_t dim, const Options& options)
-    : Objective("swav"),
+    : Objective("swav", {.epoch = true}),
       prototypes(normalize(rand({options.prototypes, dim}) * 2 - 1)),
       options_(options) {
   if (options.queue > 0) {

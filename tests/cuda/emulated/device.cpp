@@ -6,6 +6,9 @@
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
 #include <invar/core/error.hpp>
+#include <memory>
+#include <utility>
+#include <vector>
 
 namespace invar::cuda {
 namespace {
@@ -63,18 +66,65 @@ OnDevice::~OnDevice() {
 bool is_built() { return true; }
 int device_count() { return 1; }
 
-CachingAllocator& allocator(int index) {
-  static auto* const made =
-      new CachingAllocator({.allocate = [](std::size_t bytes) { return memory().take(bytes); },
-                            .release = [](void*, std::size_t) {},
-                            .available = [] { return kBytes - memory().taken; }});
-  check_index(index);
-  return *made;
+namespace {
+
+CachingAllocator* own_allocator = nullptr;
+std::unique_ptr<Recording> being_recorded;
+
+void check_not_recording() {
+  check(!being_recorded, "graph", "expected work that can be recorded, got work that cannot");
 }
 
+}  // namespace
+
+CachingAllocator* make_allocator(int index) {
+  check_index(index);
+  return new CachingAllocator({.allocate = [](std::size_t bytes) { return memory().take(bytes); },
+                               .release = [](void*, std::size_t) {},
+                               .available = [] { return kBytes - memory().taken; }});
+}
+
+CachingAllocator* exchange_allocator(int, CachingAllocator* own) {
+  return std::exchange(own_allocator, own);
+}
+
+CachingAllocator& allocator(int index) {
+  static auto* const made = make_allocator(index);
+  check_index(index);
+  return own_allocator ? *own_allocator : *made;
+}
+
+// --- graphs: the kernels of a recording, to be run again
+
+struct Recording {
+  std::vector<std::function<void()>> kernels;
+};
+
+void run_on_device(std::function<void()> work) {
+  if (being_recorded) return being_recorded->kernels.push_back(std::move(work));
+  const OnDevice now;
+  work();
+}
+
+void begin_recording(int) { being_recorded = std::make_unique<Recording>(); }
+Recording* end_recording(int) { return being_recorded.release(); }
+void abandon_recording(int) noexcept { being_recorded.reset(); }
+void destroy(Recording* recording) noexcept { delete recording; }
+void start(Recording* recording, int) {
+  const OnDevice now;
+  for (const auto& kernel : recording->kernels) kernel();
+}
+
+// --- copies
+
 void copy_bytes(void* to, Device, const void* from, Device, std::size_t bytes) {
+  check_not_recording();
   const OnDevice now;
   if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
+void copy_to_pinned(const StoragePtr& pinned, const void* from, Device, std::size_t bytes) {
+  copy_bytes(pinned->data(), {}, from, {}, bytes);
 }
 
 void copy_from_pinned(void* to, Device, const StoragePtr& pinned, std::size_t offset,
@@ -101,7 +151,10 @@ CUstream_st* current_stream(int index) {
   check_index(index);
   return nullptr;
 }
-void synchronize(Device gpu) { check_index(gpu.index); }
+void synchronize(Device gpu) {
+  check_index(gpu.index);
+  check_not_recording();
+}
 Stream::Stream(Device gpu) : gpu_(gpu), stream_(nullptr) { check_index(gpu.index); }
 Stream::~Stream() = default;
 StreamScope::StreamScope(const Stream& stream) : gpu_(stream.device()), previous_(nullptr) {}

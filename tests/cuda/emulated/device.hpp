@@ -15,6 +15,8 @@
 // AddressSanitizer), that no operation reads a GPU's memory from the host, and that matrices are
 // described to the libraries as they lie. What it cannot show: how many threads run at once, what
 // the libraries themselves do, and cuDNN: every convolution is computed by the plain kernels.
+#include <functional>
+
 namespace invar::cuda {
 
 /// The emulated memory can be touched while there is one of these.
@@ -25,5 +27,8 @@ class OnDevice {
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
 };
+
+/// Does the work of a kernel, or keeps it for the graph that is being recorded.
+void run_on_device(std::function<void()> work);
 
 }  // namespace invar::cuda

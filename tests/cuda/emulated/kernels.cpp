@@ -11,6 +11,7 @@
 #include <invar/ops/cuda/pool.cu>
 #include <invar/ops/cuda/reduce.cu>
 #include <invar/ops/cuda/table.cpp>
+#include <invar/ops/machine.hpp>
 #include <numeric>
 #if __has_include(<cublasLt.h>)
 #include <invar/ops/cuda/linalg.cu>
@@ -19,18 +20,21 @@
 
 namespace invar::cuda {
 
-void sort_pairs(const Tensor&, std::uint64_t* keys, std::int64_t* numbers, std::int64_t lines,
-                std::int64_t n, int bits) {
-  const OnDevice now;
-  const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
-  std::vector<std::pair<std::uint64_t, std::int64_t>> line(static_cast<std::size_t>(n));
-  for (std::int64_t l = 0; l < lines; ++l, keys += n, numbers += n) {
-    for (std::size_t i = 0; i < line.size(); ++i) line[i] = {keys[i], numbers[i]};
-    std::stable_sort(line.begin(), line.end(), [mask](const auto& a, const auto& b) {
-      return (a.first & mask) < (b.first & mask);
-    });
-    for (std::size_t i = 0; i < line.size(); ++i) std::tie(keys[i], numbers[i]) = line[i];
-  }
+void sort_pairs(const Tensor&, std::uint64_t* all_keys, std::int64_t* all_numbers,
+                std::int64_t lines, std::int64_t n, int bits) {
+  run_on_device([=] {
+    const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
+    std::vector<std::pair<std::uint64_t, std::int64_t>> line(static_cast<std::size_t>(n));
+    for (std::int64_t l = 0; l < lines; ++l) {
+      std::uint64_t* const keys = all_keys + l * n;
+      std::int64_t* const numbers = all_numbers + l * n;
+      for (std::size_t i = 0; i < line.size(); ++i) line[i] = {keys[i], numbers[i]};
+      std::stable_sort(line.begin(), line.end(), [mask](const auto& a, const auto& b) {
+        return (a.first & mask) < (b.first & mask);
+      });
+      for (std::size_t i = 0; i < line.size(); ++i) std::tie(keys[i], numbers[i]) = line[i];
+    }
+  });
 }
 
 void find_true(const Tensor& mask, std::int64_t* places, std::int64_t* count) {
@@ -64,8 +68,7 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
 // Kernels of the CPU in the place of those that call NVIDIA's libraries.
 
 void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
-  const OnDevice now;
-  cpu::matmul(a, b, bias, out);
+  run_on_device([=] { cpu::matmul(a, b, bias, out); });
 }
 
 void cholesky(const Tensor& x, const Tensor& out) {
@@ -90,3 +93,5 @@ void svdvals(const Tensor& x, const Tensor& values) {
 #endif
 
 }  // namespace invar::cuda
+
+std::string invar::describe_gpu(Device) { return "an emulated GPU"; }

@@ -188,15 +188,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                               cublasLtMatrixLayout_t, void* d, cublasLtMatrixLayout_t d_made,
                               const cublasLtMatmulAlgo_t*, void* workspace,
                               std::size_t workspace_bytes, cudaStream_t) {
-  const OnDevice now;
-  const Product& p = product(desc);
-  const Layout &la = layout(a_made), &lb = layout(b_made), &ld = layout(d_made);
+  const Product p = product(desc);
+  const Layout la = layout(a_made), lb = layout(b_made), ld = layout(d_made);
   const bool f64 = p.compute == CUBLAS_COMPUTE_64F;
   const double one = f64 ? *static_cast<const double*>(alpha) : *static_cast<const float*>(alpha);
   const double kept = f64 ? *static_cast<const double*>(beta) : *static_cast<const float*>(beta);
   internal_check(one == 1 && c == d, "cublasLt", "unexpected factor or c");
   internal_check(reinterpret_cast<std::uintptr_t>(workspace) % 256 == 0, "cublasLt", "workspace");
-  std::memset(workspace, 0x7f, workspace_bytes);
   const bool ta = p.a == CUBLAS_OP_T, tb = p.b == CUBLAS_OP_T;
   const auto m = static_cast<std::int64_t>(ld.rows), n = static_cast<std::int64_t>(ld.columns);
   const auto k = static_cast<std::int64_t>(ta ? la.rows : la.columns);
@@ -205,22 +203,26 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
                      static_cast<std::int64_t>(tb ? lb.columns : lb.rows) == k &&
                      la.count == ld.count && lb.count == ld.count,
                  "cublasLt", "shapes do not fit");
-  for (std::int64_t batch = 0; batch < ld.count; ++batch) {
-    for (std::int64_t j = 0; j < n; ++j) {
-      for (std::int64_t i = 0; i < m; ++i) {
-        double sum = 0;
-        for (std::int64_t t = 0; t < k; ++t) {
-          sum +=
-              read(a, la.type, batch * la.stride + (ta ? i * la.leading + t : t * la.leading + i)) *
-              read(b, lb.type, batch * lb.stride + (tb ? t * lb.leading + j : j * lb.leading + t));
+  invar::cuda::run_on_device([=] {
+    std::memset(workspace, 0x7f, workspace_bytes);
+    for (std::int64_t batch = 0; batch < ld.count; ++batch) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        for (std::int64_t i = 0; i < m; ++i) {
+          double sum = 0;
+          for (std::int64_t t = 0; t < k; ++t) {
+            sum += read(a, la.type,
+                        batch * la.stride + (ta ? i * la.leading + t : t * la.leading + i)) *
+                   read(b, lb.type,
+                        batch * lb.stride + (tb ? t * lb.leading + j : j * lb.leading + t));
+          }
+          const std::int64_t at = batch * ld.stride + j * ld.leading + i;
+          if (p.epilogue == CUBLASLT_EPILOGUE_BIAS) sum += read(p.bias, p.bias_type, i);
+          if (kept != 0) sum += kept * read(d, ld.type, at);
+          write(d, ld.type, at, sum);
         }
-        const std::int64_t at = batch * ld.stride + j * ld.leading + i;
-        if (p.epilogue == CUBLASLT_EPILOGUE_BIAS) sum += read(p.bias, p.bias_type, i);
-        if (kept != 0) sum += kept * read(d, ld.type, at);
-        write(d, ld.type, at, sum);
       }
     }
-  }
+  });
   return CUBLAS_STATUS_SUCCESS;
 }
 

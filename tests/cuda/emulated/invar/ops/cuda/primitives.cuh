@@ -3,6 +3,7 @@
 // among threads gives other numbers than the CPU.
 #include <array>
 #include <cstring>
+#include <invar/core/cuda/stream.hpp>
 #include <invar/ops/functors/fold.hpp>
 #include <vector>
 
@@ -12,14 +13,13 @@ namespace invar::cuda {
 
 template <class F>
 void for_each(const char*, const Tensor&, std::int64_t n, const F& f) {
-  const OnDevice now;
-  for (std::int64_t i = n - 1; i >= 0; --i) f(i);
+  run_on_device([=] {
+    for (std::int64_t i = n - 1; i >= 0; --i) f(i);
+  });
 }
 
 template <class F>
-void fold_once(const char*, const Tensor&, const functors::FoldPlan& plan, const F& f,
-               typename F::State* partial) {
-  const OnDevice now;
+void fold_in_turn(const functors::FoldPlan& plan, const F& f, typename F::State* partial) {
   std::vector<typename F::State> states(functors::kFoldThreads);
   const auto for_threads = [](const auto& run) {
     for (int thread = functors::kFoldThreads - 1; thread >= 0; --thread) run(thread);
@@ -42,8 +42,15 @@ void fold_once(const char*, const Tensor&, const functors::FoldPlan& plan, const
   }
 }
 
+template <class F>
+void fold_once(const char*, const Tensor&, const functors::FoldPlan& plan, const F& f,
+               typename F::State* partial) {
+  run_on_device([=] { fold_in_turn(plan, f, partial); });
+}
+
 template <class T, std::size_t N>
-std::array<T, N> read_back(const char*, const Tensor&, const T* data) {
+std::array<T, N> read_back(const char*, const Tensor& like, const T* data) {
+  synchronize(like.device());
   const OnDevice now;
   std::array<T, N> values;
   std::memcpy(values.data(), data, sizeof(values));

@@ -1,0 +1,100 @@
+#include <algorithm>
+#include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/node.hpp>
+#include <invar/core/observer.hpp>
+#include <invar/nn/step_graph.hpp>
+#include <invar/ops/convert.hpp>
+
+namespace invar::nn {
+namespace {
+
+/// Parameters and buffers.
+Tensors state_of(const Module& module) {
+  Tensors all = module.parameters();
+  for (const NamedTensor& buffer : module.named_buffers()) all.push_back(buffer.tensor);
+  return all;
+}
+
+bool has_hooks(const Tensor& parameter) {
+  return parameter.requires_grad() && parameter.impl().autograd->sink->has_hooks();
+}
+
+}  // namespace
+
+StepGraph::StepGraph(Module& module, Function function, int warm_up)
+    : module_(module), function_(std::move(function)), warm_up_(warm_up) {
+  check(warm_up >= 1, "StepGraph", "expected at least 1 call to warm up, got {}", warm_up);
+}
+
+Tensors StepGraph::operator()(const Tensors& inputs) {
+  if (!can_replay(inputs)) return run(inputs);
+  if (!graph_) {
+    if (warm_up_ > 0) {
+      --warm_up_;
+      return run(inputs);
+    }
+    try {
+      record(inputs);
+    } catch (const std::exception& error) {
+      graph_.reset();
+      refusal_ = error.what();
+      return run(inputs);
+    }
+  }
+  {
+    NoGrad guard;
+    for (std::size_t i = 0; i < inputs.size(); ++i) copy_(inputs_[i], inputs[i]);
+  }
+  graph_->replay();
+  module_.zero_grad();
+  for (const auto& [parameter, gradient] : gradients_) parameter.set_grad(gradient);
+  for (const Tensor& tensor : written_) tensor.bump_version();
+  return outputs_;
+}
+
+bool StepGraph::can_replay(const Tensors& inputs) const {
+  if (!refusal_.empty() || inputs.empty() || inputs[0].device().type != DeviceType::cuda ||
+      current_observer || anomaly_enabled() || !module_.is_training()) {
+    return false;
+  }
+  const Tensors parameters = module_.parameters();
+  if (std::any_of(parameters.begin(), parameters.end(), has_hooks)) return false;
+  return !graph_ || std::equal(inputs.begin(), inputs.end(), inputs_.begin(), inputs_.end(),
+                               [](const Tensor& now, const Tensor& recorded) {
+                                 return now.shape() == recorded.shape() &&
+                                        now.dtype() == recorded.dtype() &&
+                                        now.device() == recorded.device();
+                               });
+}
+
+void StepGraph::record(const Tensors& inputs) {
+  inputs_.clear();
+  for (const Tensor& input : inputs) inputs_.push_back(clone(input.detach()));
+  const Tensors state = state_of(module_);
+  // Casts of weights that are kept from before must not be used by the graph, nor the graph's by
+  // others: they are kept by version.
+  const auto outdate_casts = [&] {
+    for (const Tensor& tensor : state) tensor.bump_version();
+  };
+  outdate_casts();
+  std::vector<std::uint32_t> versions;
+  for (const Tensor& tensor : state) versions.push_back(tensor.version());
+  graph_ = std::make_unique<cuda::Graph>(inputs[0].device());
+  graph_->record([&] { outputs_ = run(inputs_); });
+  for (std::size_t i = 0; i < state.size(); ++i) {
+    if (state[i].version() != versions[i]) written_.push_back(state[i]);
+  }
+  outdate_casts();
+  for (const Tensor& parameter : module_.parameters()) {
+    if (const Tensor gradient = parameter.grad(); gradient.defined()) {
+      gradients_.emplace_back(parameter, gradient);
+    }
+  }
+}
+
+Tensors StepGraph::run(const Tensors& inputs) {
+  module_.zero_grad();
+  return function_(inputs);
+}
+
+}  // namespace invar::nn

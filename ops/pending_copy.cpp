@@ -1,0 +1,33 @@
+#include <invar/core/cuda/runtime.hpp>
+#include <invar/ops/convert.hpp>
+#include <invar/ops/pending_copy.hpp>
+
+namespace invar {
+
+PendingCopy::PendingCopy(const Tensor& x) {
+  const Tensor dense = contiguous(x.detach());
+  if (dense.device() == kCpu) {
+    values_ = clone(dense);
+    return;
+  }
+  const std::size_t bytes = static_cast<std::size_t>(dense.numel()) * size_of(dense.dtype());
+  const StoragePtr pinned = cuda::pinned_storage(bytes);
+  cuda::copy_to_pinned(pinned, dense.raw_data(), dense.device(), bytes);
+  values_ = Tensor(make_intrusive<TensorImpl>(pinned, dense.shape(), dense.numel(), dense.dtype()));
+  done_ = std::make_unique<cuda::Event>(dense.device());
+  done_->record();
+}
+
+PendingCopy::~PendingCopy() {
+  try {
+    get();
+  } catch (...) {  // a GPU that failed: whoever uses it next is told
+  }
+}
+
+const Tensor& PendingCopy::get() const {
+  if (done_) done_->synchronize();
+  return values_;
+}
+
+}  // namespace invar
