@@ -1,5 +1,5 @@
-# Installed: the library, the public headers, the programs (invar-*, Programs.cmake), the package
-# files for find_package(invar), and the private oneDNN if we use one.
+# Installed: the library, the public headers, the programs (invar-*, Programs.cmake) and their
+# configurations, the package files for find_package(invar), and the private oneDNN if we use one.
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/invar")
@@ -25,6 +25,10 @@ install(FILES "${PROJECT_BINARY_DIR}/invar-config.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindcuDNN.cmake"
         DESTINATION "${package_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+if(INVAR_BUILD_EXAMPLES)
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/configs"
+          DESTINATION "${CMAKE_INSTALL_DATADIR}/invar")
+endif()
 if(INVAR_PRIVATE_ONEDNN)
   install(DIRECTORY "${INVAR_DEPS_DIR}/onednn/" DESTINATION "${CMAKE_INSTALL_LIBDIR}/invar/onednn")
 endif()

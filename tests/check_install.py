@@ -7,7 +7,7 @@ usage: check_install.py SOURCE_DIR BUILD_DIR CMAKE CXX PROGRAM...
    installed header.
 3. The example at the top of README.md, built against it, prints what README.md says.
 4. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
-   are found and `--help` ends with 0.
+   are found and `--help` ends with 0. The configurations are beside them.
 """
 
 import os
@@ -68,6 +68,10 @@ def main() -> None:
         sys.exit(f"error: expected the programs {wanted}, got {installed}")
     for name in installed:
         run(prefix / "bin" / name, "--help", cwd=work)
+    configurations = sorted(path.name for path in (source / "examples/configs").iterdir())
+    found = sorted(path.name for path in (prefix / "share/invar/configs").glob("*"))
+    if wanted and found != configurations:
+        sys.exit(f"error: expected the configurations {configurations}, got {found}")
 
 
 if __name__ == "__main__":
