@@ -83,9 +83,9 @@ Json entropy(const Study& study, const EntropySettings& settings) {
           where(rows, {{"output", key.first}, {"form", key.second}, {"bound", name}});
       figures.push_back(
           lines(fmt::format("entropy-{}-{}-{}", key.first, key.second, name),
-                fmt::format("{}, {}, {} bound", key.first, key.second, name),
+                fmt::format("Entropy of {} outputs, {}, {} bound", key.first, key.second, name),
                 group_means(shown, {"step"}, "information"),
-                {.x = "step", .x_label = "step", .y_label = "H - d/2 log(2 pi e s2)"}));
+                {.x = "step", .x_label = "step", .y_label = "H - d/2 log(2 pi e s2), nats"}));
     }
   }
   Names with_step = variant;

@@ -13,12 +13,15 @@ Json overlap(const Study& study, const OverlapSettings& settings) {
   const std::int64_t dimensions = images.numel() / n;
   const Tensor distances = ssl::nearest_neighbour_distances(images, std::min(settings.queries, n));
   Json rows = Json::array(), series = Json::array();
+  for (const double quantile : settings.quantiles) {
+    series.push_back({{"name", fmt::format("{:.3g} % nearest", 100 * quantile)},
+                      {"x", Json::array()},
+                      {"y", Json::array()},
+                      {"low", Json::array()},
+                      {"high", Json::array()}});
+  }
   for (const double sigma : settings.sigmas) {
-    Json line = {{"name", fmt::format("sigma {:.3g}", sigma)},
-                 {"x", Json::array()},
-                 {"y", Json::array()},
-                 {"low", Json::array()},
-                 {"high", Json::array()}};
+    std::size_t line = 0;
     for (const ssl::OverlapRow& row :
          ssl::overlap(distances, dimensions, sigma, settings.quantiles)) {
       rows.push_back({{"sigma", sigma},
@@ -27,10 +30,9 @@ Json overlap(const Study& study, const OverlapSettings& settings) {
                       {"distance_per_sqrt_dimension", row.distance_per_dimension},
                       {"noise_length", sigma * std::sqrt(static_cast<double>(dimensions))},
                       {"overlap", row.error}});
-      line["x"].push_back(row.quantile);
-      line["y"].push_back(row.error);
+      series[line]["x"].push_back(sigma);
+      series[line++]["y"].push_back(row.error);
     }
-    series.push_back(line);
   }
   return {
       {"notes",
@@ -46,9 +48,9 @@ Json overlap(const Study& study, const OverlapSettings& settings) {
       {"figures",
        {{{"name", "overlap"},
          {"title", "Overlap of Gaussians around neighbours"},
-         {"x_label", "quantile of nearest-neighbour distances"},
+         {"x_label", "sigma of the noise on pixels in [0, 1]"},
          {"y_label", "Phi(-D / 2 sigma)"},
-         {"log_x", false},
+         {"log_x", true},
          {"log_y", false},
          {"series", series}}}}};
 }

@@ -33,12 +33,12 @@ Json paper_settings() {
         {"draws", {512, 128, 2048}},
         {"sigmas", {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8}},
         {"expander", true},
-        {"second_images", 50}}},
+        {"second_images", 20}}},
       {"overlap", {{"images", 0}, {"queries", 4000}, {"sigmas", {0.01, 0.03, 0.1, 0.3, 0.8}}}},
       {"affine", {{"images", 200}, {"sigmas", {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.8}}}},
       {"entropy", {{"images", 4000}}},
       {"bound", {{"labelled", {50, 0, 1000, 10000}}, {"unlabelled", 10000}, {"test", 10000}}},
-      {"correlation", {{"images", 4000}, {"train", 10000}, {"test", 0}, {"checkpoints", true}}}};
+      {"correlation", {{"images", 2000}, {"train", 10000}, {"test", 0}, {"checkpoints", true}}}};
 }
 
 Settings read_settings(const Json& json) {

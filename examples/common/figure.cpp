@@ -41,6 +41,24 @@ Axis axis_of(const std::vector<double>& values, bool logarithmic, double from, d
   return {low - room, high + room, from, to, logarithmic};
 }
 
+/// The axis of the lines; their bands widen it, but only so far that lines stay readable: those of
+/// two or three networks may be many times as wide as what is to be seen.
+Axis value_axis(const Figure& figure) {
+  std::vector<double> lines, all;
+  for (const Series& series : figure.series) {
+    lines.insert(lines.end(), series.y.begin(), series.y.end());
+    for (const auto* values : {&series.y, &series.low, &series.high}) {
+      all.insert(all.end(), values->begin(), values->end());
+    }
+  }
+  const Axis narrow = axis_of(lines, figure.log_y, kBottom, kTop);
+  Axis axis = axis_of(all, figure.log_y, kBottom, kTop);
+  const double room = 0.4 * (narrow.high - narrow.low);
+  axis.low = std::max(axis.low, narrow.low - room);
+  axis.high = std::min(axis.high, narrow.high + room);
+  return axis;
+}
+
 std::string number(double value) { return fmt::format("{:.4g}", value); }
 
 /// Points that both axes show, as "x,y x,y".
@@ -100,8 +118,10 @@ std::string draw_series(const Series& series, const char* colour, const Axis& x,
       high.push_back(series.high[i]);
     }
     if (!xs.empty()) {
-      svg += fmt::format("<polygon points=\"{} {}\" fill=\"{}\" fill-opacity=\".18\"/>\n",
-                         points(x, y, xs, low), points(x, y, xs, high, true), colour);
+      svg += fmt::format(
+          "<polygon points=\"{} {}\" fill=\"{}\" fill-opacity=\".18\" "
+          "clip-path=\"url(#plot)\"/>\n",
+          points(x, y, xs, low), points(x, y, xs, high, true), colour);
     }
   }
   svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"/>\n",
@@ -170,30 +190,29 @@ std::vector<double> axis_ticks(double low, double high, bool logarithmic) {
 }
 
 std::string to_svg(const Figure& figure) {
-  std::vector<double> xs, ys;
+  std::vector<double> xs;
   for (const Series& series : figure.series) {
     xs.insert(xs.end(), series.x.begin(), series.x.end());
-    for (const auto* values : {&series.y, &series.low, &series.high}) {
-      ys.insert(ys.end(), values->begin(), values->end());
-    }
   }
-  const Axis x = axis_of(xs, figure.log_x, kLeft, kRight);
-  const Axis y = axis_of(ys, figure.log_y, kBottom, kTop);
+  const Axis x = axis_of(xs, figure.log_x, kLeft, kRight), y = value_axis(figure);
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
       "height=\"{1}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n"
       "<style>.grid{{stroke:#ddd;fill:none}}.frame{{stroke:#888;fill:none}}"
       ".title{{font-size:13px;font-weight:bold}}</style>\n"
+      "<clipPath id=\"plot\"><rect x=\"{2}\" y=\"{3}\" width=\"{4}\" height=\"{5}\"/></clipPath>\n"
       "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
-      kWidth, kHeight);
+      kWidth, kHeight, kLeft, kTop, kRight - kLeft, kBottom - kTop);
   svg += draw_axes(figure, x, y);
   double legend = kTop + 10;
   for (std::size_t i = 0; i < figure.series.size(); ++i) {
     const char* const colour = kColours[i % std::size(kColours)];
-    svg += draw_series(figure.series[i], colour, x, y);
+    const Series& series = figure.series[i];
+    svg += draw_series(series, colour, x, y);
+    if (points(x, y, series.x, series.y).empty()) continue;  // nothing of it is to be seen
     svg += fmt::format("<path d=\"M{} {:.1f}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n",
                        kRight + 14, legend - 4, colour);
-    svg += text(kRight + 38, legend, "start", figure.series[i].name);
+    svg += text(kRight + 38, legend, "start", series.name);
     legend += 18;
   }
   return svg + "</svg>\n";

@@ -10,8 +10,8 @@
 
 namespace invar::app {
 
-/// A line with a mark at each point, and a band from low to high where both are finite. Points that
-/// are not finite, or not positive on a logarithmic axis, are left out.
+/// A line with a mark at each point, and a band from low to high where both are finite, cut off at
+/// the frame. Points that are not finite, or not positive on a logarithmic axis, are left out.
 struct Series {
   std::string name;
   std::vector<double> x, y;

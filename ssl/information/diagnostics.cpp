@@ -41,11 +41,13 @@ double information(const Tensor& z, PairwiseBound bound) {
   return pairwise_information(z, 2 * d / (c * std::log(n)), bound).item();
 }
 
-double mean_p_value(const Tensor& z) {
-  const Tensor p = normal_test(z).p_value;
-  const Tensor varies = eq(p, p);
-  return (sum(where(varies, p, 0.0)) / sum(to(varies, p.dtype()))).item();
+/// The mean of what is not NaN.
+double mean_of_valid(const Tensor& x) {
+  const Tensor valid = eq(x, x);
+  return (sum(where(valid, x, 0.0)) / sum(to(valid, x.dtype()))).item();
 }
+
+double mean_p_value(const Tensor& z) { return mean_of_valid(normal_test(z).p_value); }
 
 /// Rows of length sqrt(d).
 Tensor unit(const Tensor& z) { return normalize(z) * std::sqrt(static_cast<double>(z.size(1))); }
@@ -164,7 +166,9 @@ const std::map<std::string, LocalDiagnostic>& locals() {
   static const std::map<std::string, LocalDiagnostic> all = {
       {"flip_rate", [=](const Surroundings& s) { return mean_of(flip_rate(s.f, s.x, noisy(s))); }},
       {"linearisation_error",
-       [=](const Surroundings& s) { return mean_of(linearisation_error(s.f, s.x, noisy(s))); }},
+       [](const Surroundings& s) {
+         return mean_of_valid(linearisation_error(s.f, s.x, noisy(s)));
+       }},
       {"same_region",
        [=](const Surroundings& s) { return mean_of(same_region(s.f, s.x, noisy(s))); }},
       {"noise_normality", noise_normality},
