@@ -39,7 +39,7 @@ std::vector<std::string> columns_of(const Json& rows) {
   const Json& row = rows.front();
   for (const char* first :
        {"group", "a", "b", "network", "networks", "diagnostic", "term", "output", "form", "bound",
-        "at", "draws", "step", "sigma", "quantile"}) {
+        "at", "draws", "step", "sigma", "quantile", "mean", "difference", "low", "high"}) {
     if (row.contains(first)) columns.push_back(first);
   }
   const std::set<std::string> known(columns.begin(), columns.end());
