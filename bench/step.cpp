@@ -1,7 +1,7 @@
 // One VICReg training step: two forward passes, loss, backward, SGD with momentum.
 //
 //   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--precision f32|bf16]
-//              [--device cpu|cuda] [--profile TRACE]
+//              [--device cpu|cuda] [--cuda-graph on|off] [--profile TRACE]
 //   bench_step 128 3 32 2048 4
 //
 // Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
@@ -18,6 +18,7 @@
 #include <invar/nn/optim/sgd.hpp>
 #include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
+#include <invar/nn/step_graph.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/machine.hpp>
 #include <invar/ssl/expander.hpp>
@@ -73,10 +74,14 @@ int run(std::vector<std::string> args) {
   check(precision == "f32" || precision == "bf16", "bench_step",
         "expected --precision f32 or bf16, got {}", precision);
   const Device device = parse_device(take_option(args, "--device", "cpu"));
+  const std::string replays = take_option(args, "--cuda-graph", "off");
+  check(replays == "on" || replays == "off", "bench_step",
+        "expected --cuda-graph on or off, got {}", replays);
   const CachingAllocator& memory = allocator(device);
   check(args.size() == 5 || args.size() == 6, "bench_step",
         "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] "
-        "[--precision f32|bf16] [--device cpu|cuda] [--profile TRACE], got {} arguments",
+        "[--precision f32|bf16] [--device cpu|cuda] [--cuda-graph on|off] [--profile TRACE], got "
+        "{} arguments",
         args.size());
   const std::int64_t batch = std::stoll(args[0]), channels = std::stoll(args[1]),
                      size = std::stoll(args[2]), d = std::stoll(args[3]),
@@ -97,31 +102,40 @@ int run(std::vector<std::string> args) {
   const double built_mb = process_mb("VmRSS");
   std::vector<double> seconds;
   double loss = 0;
-  constexpr std::int64_t kWarmUp = 2;
   std::uint64_t from_system = 0;
-  const auto step = [&] {
-    optimizer.zero_grad();
+  const auto loss_and_gradients = [&](const Tensors& views) -> Tensors {
     const auto output = [&] {
       const Autocast guard(precision == "bf16" ? DType::bf16 : DType::f32);
-      return objective({networks(x), networks(y)});
+      return objective({networks(views[0]), networks(views[1])});
     }();
     output.loss.backward();
-    optimizer.step();
-    loss = output.loss.item();  // waits for a GPU, too
+    return {output.loss.detach()};
   };
-  for (std::int64_t i = 0; i < steps + kWarmUp; ++i) {
-    if (i == kWarmUp) from_system = memory.stats().from_system;
+  nn::StepGraph graph(networks, loss_and_gradients, 2);
+  const auto step = [&] {
+    if (replays == "off") optimizer.zero_grad();
+    const Tensors values = replays == "on" ? graph({x, y}) : loss_and_gradients({x, y});
+    optimizer.step();
+    loss = values[0].item();  // waits for a GPU, too
+  };
+  const std::int64_t warm_up = replays == "on" ? 4 : 2;
+  for (std::int64_t i = 0; i < steps + warm_up; ++i) {
+    if (i == warm_up) from_system = memory.stats().from_system;
     const auto start = std::chrono::steady_clock::now();
     step();
     const auto taken = std::chrono::steady_clock::now() - start;
-    if (i >= kWarmUp) seconds.push_back(std::chrono::duration<double>(taken).count());
+    if (i >= warm_up) seconds.push_back(std::chrono::duration<double>(taken).count());
   }
+  check(replays == "off" || graph.is_recorded(), "bench_step",
+        "expected a step that can be replayed{}",
+        device == kCpu ? ", got --device cpu" : ": " + graph.refusal());
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
   nlohmann::json result = {
       {"arch", arch},
       {"precision", precision},
       {"device", to_string(device)},
+      {"cuda_graph", replays == "on"},
       {"batch", batch},
       {"image", {channels, size, size}},
       {"d", d},

@@ -38,6 +38,7 @@ Graph::~Graph() {
 
 void Graph::record(const std::function<void()>& f) {
   check(!recording_, "graph", "expected a new graph, got one that is recorded already");
+  invar::allocator(gpu_).empty_cache();  // what calls before have used is free for the graph
   pool_->keep_cache(true);
   const GeneratorState begin = default_generator().state();
   const Stream stream(gpu_);  // the default stream cannot be recorded
@@ -58,10 +59,10 @@ void Graph::record(const std::function<void()>& f) {
     throw;
   }
   leave();
-  recording_ = end_recording(gpu_.index);
   seed_ = begin.seed;
   positions_ = default_generator().state().offset - begin.offset;
   default_generator().set_state(begin);
+  recording_ = end_recording(gpu_.index);
 }
 
 void Graph::replay() {

@@ -6,6 +6,7 @@
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
 #include <invar/core/error.hpp>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -20,10 +21,11 @@ std::size_t round_up(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-/// One stretch of addresses; what is taken from it stays taken, for the allocator keeps it.
+/// One stretch of addresses.
 struct Memory {
   char* begin;
   std::size_t taken = 0;
+  std::multimap<std::size_t, void*> given_back;
   int users = 0;
 
   Memory() {
@@ -36,10 +38,16 @@ struct Memory {
   }
   void* take(std::size_t bytes) {
     const std::size_t rounded = round_up(bytes, 512);
+    if (const auto used = given_back.find(rounded); used != given_back.end()) {
+      return given_back.extract(used).mapped();
+    }
     if (taken + rounded > kBytes) return nullptr;
     void* const block = begin + std::exchange(taken, taken + rounded);
     if (users > 0) protect(PROT_READ | PROT_WRITE);
     return block;
+  }
+  void give_back(void* block, std::size_t bytes) {
+    given_back.emplace(round_up(bytes, 512), block);
   }
   void protect(int rights) const { mprotect(begin, round_up(taken, kHugePage), rights); }
 };
@@ -79,9 +87,10 @@ void check_not_recording() {
 
 CachingAllocator* make_allocator(int index) {
   check_index(index);
-  return new CachingAllocator({.allocate = [](std::size_t bytes) { return memory().take(bytes); },
-                               .release = [](void*, std::size_t) {},
-                               .available = [] { return kBytes - memory().taken; }});
+  return new CachingAllocator(
+      {.allocate = [](std::size_t bytes) { return memory().take(bytes); },
+       .release = [](void* block, std::size_t bytes) { memory().give_back(block, bytes); },
+       .available = [] { return kBytes - memory().taken; }});
 }
 
 CachingAllocator* exchange_allocator(int, CachingAllocator* own) {
