@@ -1,5 +1,6 @@
 // A tour of the engine: what is recorded in the forward pass, what flows back, and what goes wrong
 // when a rule is broken. Run it and read the source beside what it prints.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <invar/invar.hpp>
 #include <set>
@@ -129,7 +130,10 @@ void errors() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Builds small graphs and prints them, what flows back through them, and what is refused.");
+  CLI11_PARSE(app, argc, argv);
   try {
     scalars();
     tensors();

@@ -484,6 +484,9 @@ Tensor binary_(BinaryOp op, const char* name, const Tensor& x, const Tensor& y) 
         "expected an operand that broadcasts to {}, got {}", x.shape(), y.shape());
   check(op != BinaryOp::div || is_floating(x.dtype()), name, "expected a floating dtype, got {}",
         x.dtype());
+  check(is_floating(x.dtype()) || !is_floating(y.dtype()), name,
+        "expected integers for {}, got {}: the operation that is not in place gives {}", x.dtype(),
+        y.dtype(), promote(x.dtype(), y.dtype()));
   Tensor operand = y.dtype() == x.dtype() ? y : to(y.detach(), x.dtype());
   // Another view of the same bytes would be read after it was overwritten.
   if (operand.storage() == x.storage() && !is_same_view(operand, x)) {
@@ -501,14 +504,22 @@ Tensor unary_(UnaryOp op, const char* name, const Tensor& x, Params params) {
   return x;
 }
 
+/// One number for all of x.
+Tensor scalar_(UnaryOp op, const char* name, const Tensor& x, double y) {
+  check(is_floating(x.dtype()) || y == std::trunc(y), name,
+        "expected a whole number for {}, got {}: the operation that is not in place gives f32",
+        x.dtype(), y);
+  return unary_(op, name, x, {y});
+}
+
 }  // namespace
 
 Tensor add_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::add, "add_", x, y); }
 Tensor sub_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::sub, "sub_", x, y); }
 Tensor mul_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::mul, "mul_", x, y); }
 Tensor div_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::div, "div_", x, y); }
-Tensor add_(const Tensor& x, double y) { return unary_(UnaryOp::add_scalar, "add_", x, {y}); }
-Tensor mul_(const Tensor& x, double y) { return unary_(UnaryOp::mul_scalar, "mul_", x, {y}); }
+Tensor add_(const Tensor& x, double y) { return scalar_(UnaryOp::add_scalar, "add_", x, y); }
+Tensor mul_(const Tensor& x, double y) { return scalar_(UnaryOp::mul_scalar, "mul_", x, y); }
 Tensor clamp_(const Tensor& x, double low, double high) {
   check(low <= high, "clamp_", "expected low <= high, got {} and {}", low, high);
   return unary_(UnaryOp::clamp, "clamp_", x, {low, high});

@@ -101,7 +101,7 @@ Tensor logical_or(const Tensor& a, const Tensor& b);
 Tensor logical_not(const Tensor& a);
 
 // In place: the operand is broadcast and converted to x; see check_in_place for when it is allowed.
-// Each returns x.
+// Error where x holds integers and the operand does not. Each returns x.
 Tensor add_(const Tensor& x, const Tensor& y);
 Tensor add_(const Tensor& x, double y);
 Tensor sub_(const Tensor& x, const Tensor& y);

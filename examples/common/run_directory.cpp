@@ -1,6 +1,7 @@
 #include "run_directory.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,8 +57,22 @@ RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
   return RunDirectory(path, config);
 }
 
-void RunDirectory::start() const {
+void RunDirectory::lock() {
+  const int folder = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  check(folder >= 0, "run", "expected to open '{}', got \"{}\"", path_.string(),
+        std::strerror(errno));
+  lock_ = {new int(folder), [](const int* descriptor) {
+             ::close(*descriptor);
+             delete descriptor;
+           }};
+  // Some network file systems have no locks: only a lock that somebody else holds is an error.
+  check(::flock(folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK, "run",
+        "expected '{}' for this process alone, got another one that trains there", path_.string());
+}
+
+void RunDirectory::start() {
   make_directory(checkpoints());
+  lock();
   // Left over from a start that never got as far as its config.
   std::error_code ignored;
   fs::remove(path_ / kMetrics, ignored);
@@ -68,12 +83,14 @@ RunDirectory RunDirectory::open(const fs::path& path) {
   check(fs::exists(path / "config.json"), "run",
         "expected a run to resume in '{}', got no config.json there: start it without --resume",
         path.string());
+  RunDirectory run(path, read_json(path / "config.json"));
+  run.lock();
   remove_leftovers(path, [](std::string_view name) {
     constexpr std::string_view own[] = {"config.json", "environment.json", kMetrics,
                                         "encoder.safetensors", "result.json"};
     return std::find(std::begin(own), std::end(own), name) != std::end(own);
   });
-  return RunDirectory(path, read_json(path / "config.json"));
+  return run;
 }
 
 void RunDirectory::log(const Json& line) { append(path_ / kMetrics, line.dump() + "\n"); }

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <invar/core/device.hpp>
 #include <invar/core/json_reader.hpp>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -24,12 +25,12 @@ class RunDirectory {
  public:
   /// A new run; Error if the directory holds one already. Nothing is written before start().
   static RunDirectory create(const std::filesystem::path& path, const Json& config);
-  /// An existing run, to go on with it; Error if there is none. Removes the temporary files that a
-  /// killed process left.
+  /// An existing run, to go on with it; Error if there is none, or another process has it. Removes
+  /// the temporary files that a killed process left.
   static RunDirectory open(const std::filesystem::path& path);
 
   /// Makes the directory of a new run, with its config.json.
-  void start() const;
+  void start();
 
   const std::filesystem::path& path() const { return path_; }
   const Json& config() const { return config_; }
@@ -50,9 +51,12 @@ class RunDirectory {
 
  private:
   RunDirectory(std::filesystem::path path, Json config);
+  /// Keeps other processes out, until the last copy of this object or the process is gone.
+  void lock();
 
   std::filesystem::path path_;
   Json config_;
+  std::shared_ptr<const int> lock_;  ///< a descriptor of the directory
 };
 
 /// Reads a JSON file (comments allowed); Error naming file, line and column if it is not JSON.

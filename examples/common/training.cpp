@@ -155,7 +155,17 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
 
 void Training::resume() {
   if (const auto file = checkpoints_.latest()) {
-    const nn::TrainingState saved = nn::load_checkpoint(*file, parts());
+    const nn::TrainingState saved = [&] {
+      try {
+        return nn::load_checkpoint(*file, parts());
+      } catch (const Error& error) {
+        fail(
+            "pretrain",
+            "expected to go on from '{}', got an error: {}: without that file the run goes on from "
+            "the checkpoint before",
+            file->string(), error.what());
+      }
+    }();
     step_ = saved.step;
     if (const auto plans = saved.metadata.find(kPlans); plans != saved.metadata.end()) {
       const Json json = parse_json(plans->second, file->string());

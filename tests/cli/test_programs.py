@@ -5,6 +5,7 @@ end, evaluation, and what happens with bad input.
 usage: test_programs.py BIN_FOLDER [unittest arguments]
 """
 import array
+import fcntl
 import gzip
 import json
 import os
@@ -593,6 +594,11 @@ class Programs(unittest.TestCase):
             with self.subTest(name):
                 self.fails("bad.safetensors", "evaluate", bad)
         self.fails("expected", "evaluate", self.folder / "none.safetensors")
+        run = self.folder / "damaged"
+        shutil.copytree(self.reference, run)
+        newest = max((run / "checkpoints").glob("step-*"))
+        newest.write_bytes(newest.read_bytes()[:1000])
+        self.fails("from the checkpoint before", "pretrain", "--resume", "--out", run)
 
     def test_a_run_is_not_overwritten(self) -> None:
         before = (self.reference / "result.json").read_bytes()
@@ -600,6 +606,12 @@ class Programs(unittest.TestCase):
         self.assertEqual((self.reference / "result.json").read_bytes(), before)
         self.fails("no config.json", "pretrain", "--resume", "--out", self.folder / "nothing-here")
         self.fails("--set", "pretrain", "--resume", "--out", self.reference, "--set", "seed=1")
+        folder = os.open(self.reference, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            self.fails("another one", "pretrain", "--resume", "--out", self.reference)
+        finally:
+            os.close(folder)
         self.fails("either a configuration or --resume", "pretrain", "--out", self.folder / "x")
 
     def test_data_smaller_than_a_batch(self) -> None:

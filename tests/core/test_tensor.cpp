@@ -142,7 +142,11 @@ TEST_CASE("in place between views of the same bytes", "[unit]") {
                                                              "broadcasts to [6], got [2, 6]"));
   mul_(x, tensor({2}, {.dtype = DType::i64}));
   CHECK(values(x)[0] == 2);
-  CHECK_THROWS_WITH(div_(tensor({2}, {.dtype = DType::i64}), x), ContainsSubstring("[div_]"));
+  const Tensor whole = tensor({2}, {.dtype = DType::i64});
+  CHECK_THROWS_WITH(div_(whole, x), ContainsSubstring("[div_]"));
+  CHECK_THROWS_WITH(add_(whole, tensor({0.5})), ContainsSubstring("[add_] expected integers"));
+  CHECK_THROWS_WITH(mul_(whole, 0.5), ContainsSubstring("[mul_] expected a whole number"));
+  CHECK(add_(whole, 3).item() == 5);
 }
 
 TEST_CASE("in place gives what out of place gives", "[unit]") {
