@@ -25,13 +25,13 @@ struct Conv2dOptions {
 };
 
 /// How f32 and bf16 convolutions are computed on the CPU. Winograd's algorithm exists for 3x3
-/// kernels of stride 1 without dilation and groups, in bf16 on processors with products of bf16;
-/// where it does not, `direct` is used.
+/// kernels of stride 1 or 2 without dilation and groups, in bf16 on processors with products of
+/// bf16; where it does not, `direct` is used.
 enum class ConvAlgorithm {
   automatic,  ///< the faster one; a function of shapes, instruction set and threads
   direct,     ///< oneDNN
-  winograd,   ///< F(4x4, 3x3): fewer multiplications, errors (relative root mean square) of 1e-6
-              ///< in f32, of 1 % in bf16
+  winograd,   ///< tiles of 4x4 outputs: fewer multiplications, errors (relative root mean square)
+              ///< of 1e-6 in f32, of 1 % in bf16
 };
 
 /// For all convolutions from now on, in any thread.

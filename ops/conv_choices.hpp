@@ -1,5 +1,5 @@
 #pragma once
-// Which algorithm computes a convolution on the CPU, where two can (3x3 kernels, stride and
+// Which algorithm computes a convolution on the CPU, where two can (3x3 kernels, stride 1 or 2,
 // dilation 1, one group):
 //
 //   1. conv_algorithm(), if it is direct or winograd: always that one;
@@ -23,6 +23,7 @@ struct ConvProblem {
   Dims input;   ///< [N, H, W, C]
   Dims weight;  ///< [O, 3, 3, C]
   Size2 padding;
+  Size2 stride;
   bool operator==(const ConvProblem&) const = default;
 };
 

@@ -62,6 +62,7 @@ Json to_json(const std::vector<ConvTiming>& timings) {
                     {"input", array_of(p.input)},
                     {"weight", array_of(p.weight)},
                     {"padding", {p.padding.height, p.padding.width}},
+                    {"stride", {p.stride.height, p.stride.width}},
                     {"algorithm", name_in(kAlgorithms, t.choice.algorithm)},
                     {"direct_ms", t.direct_ms},
                     {"winograd_ms", t.winograd_ms}});
@@ -78,12 +79,14 @@ ConvChoices read_conv_choices(const Json& list) {
     const auto pass = value_in(kPasses, reader, "pass");
     const auto dtype = value_in(kDTypes, reader, "dtype");
     const Dims input = sizes(reader, "input", 4), weight = sizes(reader, "weight", 4);
-    const Dims padding = sizes(reader, "padding", 2);
+    const Dims padding = sizes(reader, "padding", 2), stride = sizes(reader, "stride", 2);
     const auto algorithm = value_in(kAlgorithms, reader, "algorithm");
     reader.get("direct_ms", 0.0);
     reader.get("winograd_ms", 0.0);
     reader.finish();
-    choices.push_back({{pass, dtype, input, weight, Size2(padding[0], padding[1])}, algorithm});
+    choices.push_back(
+        {{pass, dtype, input, weight, Size2(padding[0], padding[1]), Size2(stride[0], stride[1])},
+         algorithm});
   }
   return choices;
 }

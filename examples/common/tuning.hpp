@@ -3,7 +3,8 @@
 // `tune` writes and "training": {"conv_choices": ...} takes.
 //
 //   [{"pass": "forward", "dtype": "f32", "input": [512, 20, 20, 16], "weight": [16, 3, 3, 16],
-//     "padding": [1, 1], "algorithm": "winograd", "direct_ms": 4.7, "winograd_ms": 4.0}, ...]
+//     "padding": [1, 1], "stride": [1, 1], "algorithm": "winograd", "direct_ms": 4.7,
+//     "winograd_ms": 4.0}, ...]
 //
 // A run's config.json, and with it every checkpoint, holds the list itself: a resumed run computes
 // as it did before.

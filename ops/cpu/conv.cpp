@@ -118,7 +118,7 @@ bool is_winograd(const ConvProblem& problem, const Dims& outputs, const Conv2dOp
   time_if_tuning(problem, run);
   const ConvAlgorithm algorithm = conv_algorithm(problem);
   if (algorithm != ConvAlgorithm::automatic) return algorithm == ConvAlgorithm::winograd;
-  const WinogradPasses pays = winograd_pays(problem.dtype, outputs, problem.weight);
+  const WinogradPasses pays = winograd_pays(problem.dtype, outputs, problem.weight, o.stride);
   return problem.pass == ConvPass::backward_weight ? pays.weight : pays.data;
 }
 
@@ -140,8 +140,8 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
     return round_into(out,
                       [&](const Tensor& y) { conv2d(widened(x), widened(weight), bias, o, y); });
   }
-  if (is_winograd({ConvPass::forward, x.dtype(), x.shape(), weight.shape(), o.padding}, out.shape(),
-                  o, [&] { conv2d(x, weight, bias, o, out); })) {
+  if (is_winograd({ConvPass::forward, x.dtype(), x.shape(), weight.shape(), o.padding, o.stride},
+                  out.shape(), o, [&] { conv2d(x, weight, bias, o, out); })) {
     return winograd_conv2d(x, weight, bias, o, out);
   }
   const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
@@ -173,8 +173,9 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
       conv2d_backward_input(widened(gradient), widened(weight), o, y);
     });
   }
-  if (is_winograd({ConvPass::backward_input, out.dtype(), out.shape(), weight.shape(), o.padding},
-                  gradient.shape(), o, [&] { conv2d_backward_input(gradient, weight, o, out); })) {
+  if (is_winograd(
+          {ConvPass::backward_input, out.dtype(), out.shape(), weight.shape(), o.padding, o.stride},
+          gradient.shape(), o, [&] { conv2d_backward_input(gradient, weight, o, out); })) {
     return winograd_conv2d_backward_input(gradient, weight, o, out);
   }
   const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
@@ -203,8 +204,9 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
   if (is_to_be_widened(x)) {
     return conv2d_backward_weight(widened(gradient), widened(x), o, out);
   }
-  if (is_winograd({ConvPass::backward_weight, x.dtype(), x.shape(), out.shape(), o.padding},
-                  gradient.shape(), o, [&] { conv2d_backward_weight(gradient, x, o, out); })) {
+  if (is_winograd(
+          {ConvPass::backward_weight, x.dtype(), x.shape(), out.shape(), o.padding, o.stride},
+          gradient.shape(), o, [&] { conv2d_backward_weight(gradient, x, o, out); })) {
     return winograd_conv2d_backward_weight(gradient, x, o, out);
   }
   if (x.dtype() == DType::f32 && is_avx2_machine() &&

@@ -6,6 +6,7 @@
 #include <invar/ops/cpu/winograd_kernels.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/machine.hpp>
+#include <span>
 
 namespace invar::cpu {
 namespace {
@@ -24,32 +25,71 @@ const WinogradKernels& kernels(DType dtype) {
   return winograd_baseline();
 }
 
-constexpr std::int64_t kPlanes = 36;
+/// One dimension of the algorithm: its products, each of a plane of the image and one of the
+/// weight, added to one of the outputs; and how many planes there are.
+struct Form {
+  struct Product {
+    std::int64_t image, weight, output;
+  };
+  std::span<const Product> products;
+  std::int64_t images, outputs;
+};
+
+constexpr std::int64_t kWeights = 6;  // of every form
+
+constexpr Form::Product kPlainProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2},
+                                            {3, 3, 3}, {4, 4, 4}, {5, 5, 5}};
+constexpr Form::Product kStridedProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3},
+                                              {4, 4, 4},  // of the outer taps
+                                              {5, 5, 0}, {6, 5, 5}, {7, 5, 6}, {8, 5, 4}};
+constexpr Form::Product kSpreadProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3},
+                                             {4, 4, 4},  // of the outer taps
+                                             {5, 5, 5}, {6, 5, 6}, {7, 5, 7}, {8, 5, 8}};
+constexpr Form kPlain{kPlainProducts, 6, 6}, kStrided{kStridedProducts, 9, 7},
+    kSpread{kSpreadProducts, 9, 9};
+
+/// In both dimensions: calls f for the products whose `member` is that plane, with planes numbered
+/// row by row.
+template <class F>
+void for_products(const Form& form, std::int64_t Form::Product::*member, std::int64_t planes,
+                  std::int64_t plane, const F& f) {
+  for (const Form::Product& row : form.products) {
+    if (row.*member != plane / planes) continue;
+    for (const Form::Product& column : form.products) {
+      if (column.*member != plane % planes) continue;
+      f(Form::Product{row.image * form.images + column.image, row.weight * kWeights + column.weight,
+                      row.output * form.outputs + column.output});
+    }
+  }
+}
+
 // Rows and planes a power of two apart would compete for the same few places in the cache: a line
 // of it is put between them.
 constexpr std::int64_t kLine = 16;
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-/// 36 planes of [rows][channels], padded, in scratch memory.
+/// planes x planes planes of [rows][channels], padded, in scratch memory.
 struct Planes {
-  std::int64_t row, plane;
+  std::int64_t count, row, plane;
 
-  Planes(std::int64_t rows, std::int64_t channels, int width) : row(round_up(channels, width)) {
+  Planes(std::int64_t planes, std::int64_t rows, std::int64_t channels, int width)
+      : count(planes * planes), row(round_up(channels, width)) {
     if (row % (2 * kLine) == 0) row += kLine;
     plane = rows * row + kLine;
   }
-  std::int64_t size() const { return kPlanes * plane; }
+  std::int64_t size() const { return count * plane; }
 };
 
-/// The tiles of a batch of images, numbered image by image, row by row.
+/// The tiles of size x size that cover a batch of images, numbered image by image, row by row. The
+/// first pixel of an image's first tile is (-before.height, -before.width).
 struct Tiles {
   std::int64_t down, across, count;
 
-  explicit Tiles(const Dims& outputs)
-      : down((outputs[1] + 3) / 4),
-        across((outputs[2] + 3) / 4),
-        count(outputs[0] * down * across) {}
+  Tiles(const Dims& images, std::int64_t size, Size2 before)
+      : down((images[1] + before.height + size - 1) / size),
+        across((images[2] + before.width + size - 1) / size),
+        count(images[0] * down * across) {}
 };
 
 std::byte* bytes_at(const Tensor& x, std::int64_t element) {
@@ -58,19 +98,20 @@ std::byte* bytes_at(const Tensor& x, std::int64_t element) {
 }
 
 /// Where the pixels of one tile of an image [N, H, W, C] are. Those outside of it are `outside`.
-template <int kSize>
+/// Tiles lie kStep pixels apart.
+template <int kSize, int kStep>
 struct TilePixels {
   void* pixels[kSize * kSize];
 
   TilePixels() = default;
 
-  /// The tile's first pixel is (4 i - before.height, 4 j - before.width).
+  /// The tile's first pixel is (kStep i - before.height, kStep j - before.width).
   TilePixels(const Tensor& image, const Tiles& tiles, std::int64_t tile, Size2 before,
              void* outside) {
     const Dims& shape = image.shape();
     const std::int64_t n = tile / (tiles.down * tiles.across);
-    const std::int64_t top = tile / tiles.across % tiles.down * 4 - before.height;
-    const std::int64_t left = tile % tiles.across * 4 - before.width;
+    const std::int64_t top = tile / tiles.across % tiles.down * kStep - before.height;
+    const std::int64_t left = tile % tiles.across * kStep - before.width;
     const auto column = shape[3] * static_cast<std::int64_t>(size_of(image.dtype()));
     const std::int64_t row = shape[2] * column;
     const std::int64_t first = (n * shape[1] + top) * row + left * column;
@@ -97,7 +138,7 @@ struct TilePixels {
   /// a tile's rows lie far apart.
   void prefetch(std::int64_t bytes) const {
     for (int i = 0; i < kSize; ++i) {
-      for (int j = kSize - 4; j < kSize; ++j) {
+      for (int j = kSize - kStep; j < kSize; ++j) {
         for (std::int64_t at = 0; at < bytes; at += kLine * 4) {
           __builtin_prefetch(static_cast<std::byte*>(pixels[i * kSize + j]) + at);
         }
@@ -109,14 +150,14 @@ struct TilePixels {
 constexpr std::int64_t kGrainTiles = 8;
 constexpr int kMostTiles = 2;  // that a transform takes at once
 
-/// The planes of tiles begin to end of x, whose tiles are kSize wide. `transform` is one of the
-/// kernels' for images (6) or gradients (4), and takes `at_once` tiles for every row of the planes;
-/// where the tiles are odd, it takes zeros in the place of the last.
-template <int kSize>
-void transform_tiles(decltype(WinogradKernels::transform_image) transform, int at_once,
+/// The planes of tiles begin to end of x. `transform` is one of the kernels' for images or
+/// gradients, and takes `at_once` tiles for every row of the planes; where the tiles are odd, it
+/// takes zeros in the place of the last.
+template <int kSize, int kStep>
+void transform_tiles(decltype(WinogradKernels::Data::transform_image) transform, int at_once,
                      const Tensor& x, const Tiles& tiles, std::int64_t begin, std::int64_t end,
                      Size2 before, const Tensor& zeros, float* planes, const Planes& v) {
-  using Group = std::array<TilePixels<kSize>, kMostTiles>;
+  using Group = std::array<TilePixels<kSize, kStep>, kMostTiles>;
   const std::int64_t channels = x.shape()[3];
   const std::int64_t bytes = channels * static_cast<std::int64_t>(size_of(x.dtype()));
   const std::int64_t groups = (end - begin + at_once - 1) / at_once;
@@ -124,7 +165,7 @@ void transform_tiles(decltype(WinogradKernels::transform_image) transform, int a
     for (int i = 0; i < at_once; ++i) {
       const std::int64_t tile = begin + index * at_once + i;
       if (tile < end) {
-        group[i] = TilePixels<kSize>(x, tiles, tile, before, zeros.raw_data());
+        group[i] = TilePixels<kSize, kStep>(x, tiles, tile, before, zeros.raw_data());
         group[i].prefetch(bytes);
       } else {
         std::fill(std::begin(group[i].pixels), std::end(group[i].pixels), zeros.raw_data());
@@ -150,15 +191,32 @@ struct WeightPanels {
       : panel(depth * 2 * width),
         panels(round_up(columns, 2 * width) / (2 * width)),
         plane(panels * panel + kLine),
-        values(empty({kPlanes * plane})) {}
+        values(empty({kWeights * kWeights * plane})) {}
 };
 
-/// y = x convolved with w, where w(depth k, column n, tap t) = weight[origin + k * k_stride + n *
-/// n_stride + t * tap_stride]. The first input of output (0, 0) is (-before.height, -before.width).
-void convolve(const Tensor& x, const Tensor& weight, std::int64_t origin, std::int64_t k_stride,
-              std::int64_t n_stride, std::int64_t tap_stride, const Tensor& bias, Size2 before,
-              const Tensor& y) {
-  const WinogradKernels& kernel = kernels(x.dtype());
+/// w(depth k, column n, tap t) = weight[origin + k * k_stride + n * n_stride + t * tap_stride].
+struct WeightView {
+  const Tensor& weight;
+  std::int64_t origin, k_stride, n_stride, tap_stride;
+};
+
+WeightView forward_view(const Tensor& weight) {
+  const std::int64_t inputs = weight.shape()[3];
+  return {weight, 0, 1, 9 * inputs, inputs};
+}
+
+/// Outputs take the place of inputs, and the taps are turned.
+WeightView turned_view(const Tensor& weight) {
+  const std::int64_t inputs = weight.shape()[3];
+  return {weight, 8 * inputs, 9 * inputs, 1, -inputs};
+}
+
+/// y = x convolved with w. Tiles of kImage x kImage pixels, kStep apart, become tiles of kOutput x
+/// kOutput; the first ones begin x_before and y_before the images.
+template <int kImage, int kStep, int kOutput>
+void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transforms,
+              const Form& form, const Tensor& x, Size2 x_before, const WeightView& w,
+              const Tensor& bias, const Tensor& y, Size2 y_before) {
   const std::int64_t channels = x.shape()[3], columns = y.shape()[3], width = kernel.width;
   const std::int64_t depth = (channels + kernel.pair - 1) / kernel.pair;  // in units
 
@@ -167,9 +225,9 @@ void convolve(const Tensor& x, const Tensor& weight, std::int64_t origin, std::i
     for (std::int64_t k = 0; k < depth; ++k) {
       for (int half = 0; half < 2; ++half) {
         const std::int64_t n = std::min((2 * panel + half) * width, columns);
-        kernel.transform_weight(
-            bytes_at(weight, origin + k * kernel.pair * k_stride + n * n_stride),
-            channels - k * kernel.pair, k_stride, columns - n, n_stride, tap_stride,
+        transforms.transform_weight(
+            bytes_at(w.weight, w.origin + k * kernel.pair * w.k_stride + n * w.n_stride),
+            channels - k * kernel.pair, w.k_stride, columns - n, w.n_stride, w.tap_stride,
             u.values.data<float>() + panel * u.panel + (2 * k + half) * width, u.plane);
       }
     }
@@ -179,11 +237,13 @@ void convolve(const Tensor& x, const Tensor& weight, std::int64_t origin, std::i
   // up for reading the weight. A problem with few blocks is one block, whose planes the threads
   // share; otherwise every thread has blocks of its own (parallel_for does not nest).
   constexpr std::int64_t kCacheFloats = 64 << 10, kFewestTiles = 24, kFewBlocks = 16;
-  const Tiles tiles(y.shape());
-  std::int64_t block =
-      round_up(std::max(kCacheFloats / (kPlanes * (depth + columns)), kFewestTiles), 6);
+  const Tiles tiles(y.shape(), kOutput, y_before);
+  const std::int64_t tile_floats =
+      form.images * form.images * depth + form.outputs * form.outputs * columns;
+  std::int64_t block = round_up(std::max(kCacheFloats / tile_floats, kFewestTiles), 6);
   if (tiles.count <= kFewBlocks * block) block = tiles.count;
-  const Planes v(block, depth, kernel.width), m(block, columns, kernel.width);
+  const Planes v(form.images, block, depth, kernel.width),
+      m(form.outputs, block, columns, kernel.width);
   const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + m.size()});
   const Tensor zeros_row = zeros({channels});
@@ -192,20 +252,105 @@ void convolve(const Tensor& x, const Tensor& weight, std::int64_t origin, std::i
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
-    transform_tiles<6>(kernel.transform_image, 1, x, tiles, begin, end, before, zeros_row, vs, v);
-    parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
-      kernel.multiply(end - begin, round_up(columns, width), depth, vs + p * v.plane, v.row, 1,
-                      u.values.data<const float>() + p * u.plane, u.panel, 2 * width,
-                      ms + p * m.plane, m.row, false);
+    transform_tiles<kImage, kStep>(transforms.transform_image, 1, x, tiles, begin, end, x_before,
+                                   zeros_row, vs, v);
+    parallel_for(m.count, 1, [&](std::int64_t plane, std::int64_t) {
+      bool accumulate = false;
+      const auto multiply = [&](const Form::Product& p) {
+        kernel.multiply(end - begin, round_up(columns, width), depth, vs + p.image * v.plane, v.row,
+                        1, u.values.data<const float>() + p.weight * u.plane, u.panel, 2 * width,
+                        ms + p.output * m.plane, m.row, accumulate);
+        accumulate = true;
+      };
+      for_products(form, &Form::Product::output, form.outputs, plane, multiply);
     });
     parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
       float* const outside = unused.data<float>() + omp_get_thread_num() * columns;
       for (std::int64_t t = first; t < last; ++t) {
-        const TilePixels<4> tile(y, tiles, begin + t, 0, outside);
-        kernel.transform_output(ms + t * m.row, m.plane, columns,
-                                bias.defined() ? bias.data<const float>() : nullptr, tile.pixels);
+        const TilePixels<kOutput, kOutput> tile(y, tiles, begin + t, y_before, outside);
+        transforms.transform_output(ms + t * m.row, m.plane, columns,
+                                    bias.defined() ? bias.data<const float>() : nullptr,
+                                    tile.pixels);
       }
     });
+  });
+}
+
+// The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
+// product. There is one segment, whose planes the threads share, where several sums would fill the
+// memory or cost a good part of the products (many channels, few tiles).
+template <int kImage, int kStep>
+void backward_weight(const WinogradKernels& kernel,
+                     const WinogradKernels::WeightGradient& transforms, const Form& form,
+                     const Tensor& gradient, const Tensor& x, Size2 padding, const Tensor& out) {
+  const std::int64_t outputs = out.shape()[0], inputs = out.shape()[3], width = kernel.width;
+  const Tiles tiles(gradient.shape(), 4, 0);
+  const Planes sum(kWeights, outputs, inputs, kernel.width);
+
+  constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kTilesOfSum = 128;
+  constexpr std::int64_t kFewestSegments = 8, kMostSegments = 32;
+  std::int64_t segments =
+      std::min({kSumFloats / sum.size(), tiles.count / kTilesOfSum, kMostSegments});
+  if (segments < kFewestSegments) segments = 1;
+  const std::int64_t tile_floats =
+      (form.images * form.images * inputs + form.outputs * form.outputs * outputs) / kernel.pair;
+  const std::int64_t block =
+      segments == 1
+          ? 128
+          : round_up(std::clamp<std::int64_t>(kCacheFloats / tile_floats, 48, 128), kernel.pair);
+  const std::int64_t blocks = (tiles.count + block - 1) / block;
+  const std::int64_t segment = (blocks + segments - 1) / segments * block;
+
+  const Planes v(form.images, block / kernel.pair, inputs, kernel.width),
+      q(form.outputs, block / kernel.pair, outputs, kernel.width);
+  const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
+  const Tensor scratch = empty({workers, v.size() + q.size()}),
+               sums = empty({segments, sum.size()});
+  const Tensor zeros_row = zeros({std::max(inputs, outputs)});
+  constexpr std::int64_t kParts = 4;
+  const std::int64_t part = (outputs + kParts - 1) / kParts;
+  parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
+    float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
+    float* const qs = vs + v.size();
+    float* const total = sums.data<float>() + begin / segment * sum.size();
+    for (std::int64_t start = begin; start < end; start += block) {
+      const std::int64_t n = std::min(block, end - start);
+      transform_tiles<kImage, kStep>(transforms.transform_images, kernel.pair, x, tiles, start,
+                                     start + n, padding, zeros_row, vs, v);
+      transform_tiles<4, 4>(transforms.transform_gradients, kernel.pair, gradient, tiles, start,
+                            start + n, 0, zeros_row, qs, q);
+      // Cut by rows, too: sums are not equally long.
+      parallel_for(kParts * sum.count, 1, [&](std::int64_t i, std::int64_t) {
+        const std::int64_t first = std::min(i / sum.count * part, outputs);
+        const std::int64_t rows = std::min(part, outputs - first);
+        bool accumulate = start > begin;
+        const auto multiply = [&](const Form::Product& p) {
+          kernel.multiply(rows, round_up(inputs, width), (n + kernel.pair - 1) / kernel.pair,
+                          qs + p.output * q.plane + first, 1, q.row, vs + p.image * v.plane,
+                          2 * width, v.row, total + p.weight * sum.plane + first * sum.row, sum.row,
+                          accumulate);
+          accumulate = true;
+        };
+        for_products(form, &Form::Product::weight, kWeights, i % sum.count, multiply);
+      });
+    }
+  });
+
+  const std::int64_t used = (tiles.count + segment - 1) / segment;
+  parallel_for(outputs, 1, [&](std::int64_t output, std::int64_t) {
+    for (std::int64_t i = 0; i < inputs; i += width) {
+      float* const u = sums.data<float>() + output * sum.row + i;
+      for (std::int64_t s = 1; s < used; ++s) {
+        for (std::int64_t p = 0; p < sum.count; ++p) {
+          for (std::int64_t lane = 0; lane < width; ++lane) {
+            u[p * sum.plane + lane] += u[s * sum.size() + p * sum.plane + lane];
+          }
+        }
+      }
+      transforms.transform_weight(u, sum.plane, inputs - i,
+                                  out.data<float>() + output * 9 * inputs + i, inputs);
+    }
   });
 }
 
@@ -216,11 +361,12 @@ bool has_winograd(DType dtype) {
   return dtype == DType::f32;
 }
 
-WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight) {
-  const Tiles tiles(outputs);
+WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight, Size2 stride) {
+  const Tiles tiles(outputs, 4, 0);
   const double used = static_cast<double>(outputs[0] * outputs[1] * outputs[2]) /
                       static_cast<double>(16 * tiles.count);
   const std::int64_t channels = std::min(weight[0], weight[3]);
+  if (stride == 2) return {};
   if (used < 0.5 || (dtype == DType::bf16 && has_amx())) return {};
   switch (isa()) {
     case Isa::avx512_bf16:
@@ -234,88 +380,45 @@ WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weigh
 }
 
 bool winograd_fits(const Dims& weight, const Conv2dOptions& o) {
-  const auto is_one = [](Size2 size) { return size.height == 1 && size.width == 1; };
-  return weight[1] == 3 && weight[2] == 3 && is_one(o.stride) && is_one(o.dilation) &&
+  return weight[1] == 3 && weight[2] == 3 && (o.stride == 1 || o.stride == 2) && o.dilation == 1 &&
          o.groups == 1;
 }
 
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Conv2dOptions& o, const Tensor& out) {
-  const std::int64_t inputs = weight.shape()[3];
-  convolve(x, weight, 0, 1, 9 * inputs, inputs, bias, o.padding, out);
+  const WinogradKernels& kernel = kernels(x.dtype());
+  const WeightView w = forward_view(weight);
+  if (o.stride == 2) {
+    convolve<9, 8, 4>(kernel, kernel.strided, kStrided, x, o.padding, w, bias, out, 0);
+  } else {
+    convolve<6, 4, 4>(kernel, kernel.plain, kPlain, x, o.padding, w, bias, out, 0);
+  }
 }
 
+// With stride 2, tiles begin at an input of the inner tap: at 0 if the padding is odd, else at -1.
 void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight,
                                     const Conv2dOptions& o, const Tensor& out) {
-  const std::int64_t inputs = weight.shape()[3];
-  const Size2 before(2 - o.padding.height, 2 - o.padding.width);
-  convolve(gradient, weight, 8 * inputs, 9 * inputs, 1, -inputs, {}, before, out);
+  const WinogradKernels& kernel = kernels(gradient.dtype());
+  const WeightView w = turned_view(weight);
+  const auto [height, width] = o.padding;
+  if (o.stride == 2) {
+    convolve<5, 4, 8>(kernel, kernel.spread, kSpread, gradient,
+                      Size2(1 - (height + 1) / 2, 1 - (width + 1) / 2), w, {}, out,
+                      Size2(1 - height % 2, 1 - width % 2));
+  } else {
+    convolve<6, 4, 4>(kernel, kernel.plain, kPlain, gradient, Size2(2 - height, 2 - width), w, {},
+                      out, 0);
+  }
 }
 
-// The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
-// product. There is one segment, whose planes the threads share, where several sums would fill the
-// memory or cost a good part of the products (many channels, few tiles).
 void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
                                      const Conv2dOptions& o, const Tensor& out) {
   const WinogradKernels& kernel = kernels(x.dtype());
-  const std::int64_t outputs = out.shape()[0], inputs = out.shape()[3], width = kernel.width;
-  const Tiles tiles(gradient.shape());
-  const Planes sum(outputs, inputs, kernel.width);
-
-  constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kTilesOfSum = 128;
-  constexpr std::int64_t kFewestSegments = 8, kMostSegments = 32;
-  std::int64_t segments =
-      std::min({kSumFloats / sum.size(), tiles.count / kTilesOfSum, kMostSegments});
-  if (segments < kFewestSegments) segments = 1;
-  const std::int64_t block =
-      segments == 1
-          ? 128
-          : round_up(std::clamp<std::int64_t>(
-                         kCacheFloats / (kPlanes * (inputs + outputs) / kernel.pair), 48, 128),
-                     kernel.pair);
-  const std::int64_t blocks = (tiles.count + block - 1) / block;
-  const std::int64_t segment = (blocks + segments - 1) / segments * block;
-
-  const Planes v(block / kernel.pair, inputs, kernel.width),
-      q(block / kernel.pair, outputs, kernel.width);
-  const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
-  const Tensor scratch = empty({workers, v.size() + q.size()}),
-               sums = empty({segments, sum.size()});
-  const Tensor zeros_row = zeros({std::max(inputs, outputs)});
-  parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
-    float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
-    float* const qs = vs + v.size();
-    float* const total = sums.data<float>() + begin / segment * sum.size();
-    for (std::int64_t start = begin; start < end; start += block) {
-      const std::int64_t n = std::min(block, end - start);
-      transform_tiles<6>(kernel.transform_images, kernel.pair, x, tiles, start, start + n,
-                         o.padding, zeros_row, vs, v);
-      transform_tiles<4>(kernel.transform_gradients, kernel.pair, gradient, tiles, start, start + n,
-                         0, zeros_row, qs, q);
-      parallel_for(kPlanes, 1, [&](std::int64_t p, std::int64_t) {
-        kernel.multiply(outputs, round_up(inputs, width), (n + kernel.pair - 1) / kernel.pair,
-                        qs + p * q.plane, 1, q.row, vs + p * v.plane, 2 * width, v.row,
-                        total + p * sum.plane, sum.row, start > begin);
-      });
-    }
-  });
-
-  const std::int64_t used = (tiles.count + segment - 1) / segment;
-  parallel_for(outputs, 1, [&](std::int64_t output, std::int64_t) {
-    for (std::int64_t i = 0; i < inputs; i += width) {
-      float* const u = sums.data<float>() + output * sum.row + i;
-      for (std::int64_t s = 1; s < used; ++s) {
-        for (std::int64_t p = 0; p < kPlanes; ++p) {
-          for (std::int64_t lane = 0; lane < width; ++lane) {
-            u[p * sum.plane + lane] += u[s * sum.size() + p * sum.plane + lane];
-          }
-        }
-      }
-      kernel.transform_weight_gradient(u, sum.plane, inputs - i,
-                                       out.data<float>() + output * 9 * inputs + i, inputs);
-    }
-  });
+  if (o.stride == 2) {
+    backward_weight<9, 8>(kernel, kernel.strided_weight, kStrided, gradient, x, o.padding, out);
+  } else {
+    backward_weight<6, 4>(kernel, kernel.plain_weight, kPlain, gradient, x, o.padding, out);
+  }
 }
 
 }  // namespace invar::cpu

@@ -34,7 +34,7 @@ struct WinogradPasses {
 /// times for the weight, from 16 channels on; on AVX-512 (Zen 4) 1.2 to 2.8 and 1.1 to 2.8. bf16
 /// (Zen 4): 1.2 to 2.4 from 32 channels on, and 1.1 to 3.0 from 16 on; not with AMX. Maps that fill
 /// less than half of their tiles are left to the direct algorithm.
-WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight);
+WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight, Size2 stride);
 
 // As the slots of the same names; has_winograd, winograd_fits, nothing empty.
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,

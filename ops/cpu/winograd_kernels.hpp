@@ -25,8 +25,33 @@
 // The gradients are the transposed maps: x' is the convolution of y' with the turned weight, and
 // g' = G' [(A y' A') * (B' d B)] G, where the product is summed over all tiles.
 //
-// Memory: "plane" p = 0..35 is one of the 6x6 positions; a transformed tile has a row of channels
-// in each plane, padded to kWidth.
+// Memory: a "plane" is one of the 6x6 positions; a transformed tile has a row of channels in each
+// plane, padded to kWidth.
+//
+// Note [Winograd for stride 2]
+// With stride 2, output i is g0 x[2i] + g1 x[2i + 1] + g2 x[2i + 2] (x with its padding). The outer
+// taps g0, g2 are a convolution of stride 1 of every other input d[i] = x[2i]; it is F(4, 2), whose
+// 4 outputs cost 5 products, and the inner tap costs one product for each: 9 instead of 12, and in
+// two dimensions 81 instead of 144 for a tile of 4x4. There are 6x6 different weights: the inner
+// products of a dimension share one. The points are 0, a, -a, b and infinity, a = 3/4, b = 2 (of
+// those that were tried the errors are the least, 6e-7 forward). With p = a^2, q = b^2 and e[i] =
+// x[2i + 1]:
+//
+//   B' d    s - b (d2 - p d0),  (d3 - b d2) +- a (d2 - b d1),  s,  d4 - p d2 - b s,
+//           e0, e1, e2, e3          with s = d3 - p d1
+//   G g     g0 / pb,  (g0 + a g2) / f,  (g0 - a g2) / k,  (g0 + b g2) / h,  g2,
+//           g1                      with f = 2 p (a - b), k = -2 p (a + b), h = b (q - p)
+//   A' m    m0 + s + m3,  a u + b m3 + m5,  p s + q m3 + m6,  a p u + b q m3 + m4
+//                                   with s = m1 + m2, u = m1 - m2
+//
+// m0 and m4 take part in one output each, so the products of e0 and e3 are added to them at once;
+// m5 and m6 are those of e1 and e2. So there are 9x9 planes of the image, 6x6 of the weight, 7x7 of
+// the outputs. The gradient of the weight is the transposed map again: its 81 products have 36
+// sums.
+//
+// The gradient of the input, "spread", has two kinds of inputs: x'[2i + 1] = g1 y'[i] is one
+// product, and x'[2i + 2] = g2 y'[i] + g0 y'[i + 1] is F(4, 2) again. A tile is 8x8 inputs, from
+// 5x5 of y': 9x9 planes of both.
 //
 // Note [Winograd in bf16]
 // Images and weights are bf16, their transforms are computed in f32 and rounded to bf16, products
@@ -44,27 +69,39 @@ struct WinogradKernels {
   int width;  ///< floats of a vector
   int pair;   ///< numbers of a unit: 1 (f32) or 2 (bf16)
 
-  /// B' d B. Reads `channels` values at each of pixels[row * 6 + column]; writes them, padded with
-  /// zeros to the width, as units to v + p * plane for each p.
-  void (*transform_image)(const void* const* pixels, std::int64_t channels, float* v,
-                          std::int64_t plane);
-  /// The same of `pair` tiles, pixels[tile * 36 + ...]: a unit is made of a channel of each.
-  void (*transform_images)(const void* const* pixels, std::int64_t channels, float* v,
-                           std::int64_t plane);
-  /// A y A' of `pair` tiles, pixels[tile * 16 + row * 4 + column], likewise.
-  void (*transform_gradients)(const void* const* pixels, std::int64_t channels, float* v,
-                              std::int64_t plane);
-  /// A' m A + bias (which may be null), to pixels[row * 4 + column].
-  void (*transform_output)(const float* m, std::int64_t plane, std::int64_t channels,
-                           const float* bias, void* const* pixels);
-  /// G g G' for kWidth units of weights w[lane * lane_stride + k * k_stride + tap * tap_stride], k
-  /// < pair, of which `lanes` and `depth` exist.
-  void (*transform_weight)(const void* w, std::int64_t depth, std::int64_t k_stride,
-                           std::int64_t lanes, std::int64_t lane_stride, std::int64_t tap_stride,
-                           float* u, std::int64_t plane);
-  /// G' u G for `lanes` neighbours, to w[lane + tap * tap_stride].
-  void (*transform_weight_gradient)(const float* u, std::int64_t plane, std::int64_t lanes,
-                                    float* w, std::int64_t tap_stride);
+  /// Forward, or the gradient of the input: of a tile of `image` x `image` pixels, to a tile of
+  /// outputs.
+  struct Data {
+    /// B' d B. Reads `channels` values at each of pixels[row * image + column]; writes them, padded
+    /// with zeros to the width, as units to v + p * plane for each p.
+    void (*transform_image)(const void* const* pixels, std::int64_t channels, float* v,
+                            std::int64_t plane);
+    /// G g G' for kWidth units of weights w[lane * lane_stride + k * k_stride + tap * tap_stride],
+    /// k < pair, of which `lanes` and `depth` exist.
+    void (*transform_weight)(const void* w, std::int64_t depth, std::int64_t k_stride,
+                             std::int64_t lanes, std::int64_t lane_stride, std::int64_t tap_stride,
+                             float* u, std::int64_t plane);
+    /// A' m A + bias (which may be null), to pixels[row * outputs + column].
+    void (*transform_output)(const float* m, std::int64_t plane, std::int64_t channels,
+                             const float* bias, void* const* pixels);
+  };
+  Data plain;    ///< stride 1
+  Data strided;  ///< stride 2, forward
+  Data spread;   ///< stride 2, the gradient of the input
+
+  struct WeightGradient {
+    /// B' d B of `pair` tiles, pixels[tile * image * image + ...]: a unit is made of a channel of
+    /// each.
+    void (*transform_images)(const void* const* pixels, std::int64_t channels, float* v,
+                             std::int64_t plane);
+    /// A y A' of `pair` tiles, pixels[tile * 16 + row * 4 + column], likewise.
+    void (*transform_gradients)(const void* const* pixels, std::int64_t channels, float* v,
+                                std::int64_t plane);
+    /// G' u G for `lanes` neighbours, to w[lane + tap * tap_stride].
+    void (*transform_weight)(const float* u, std::int64_t plane, std::int64_t lanes, float* w,
+                             std::int64_t tap_stride);
+  };
+  WeightGradient plain_weight, strided_weight;
 
   /// c[i * c_row + j] (+)= sum over k < depth of a[i * a_row + k * a_step] b(k, j) for i < rows and
   /// j < columns, a multiple of the width; a and b are units, c is f32. b goes in panels of 2 *

@@ -28,6 +28,9 @@ struct AlgorithmScope {
 struct Shape {
   std::int64_t images, height, width, inputs, outputs;
   Size2 padding = 1;
+  std::int64_t stride = 1;
+
+  Conv2dOptions options() const { return {.stride = stride, .padding = padding}; }
 };
 
 /// Root mean square of a - b relative to that of b.
@@ -37,8 +40,7 @@ double relative_error(const Tensor& a, const Tensor& b) {
 }
 
 Tensors passes(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& g,
-               Size2 padding) {
-  const Conv2dOptions o{.padding = padding};
+               const Conv2dOptions& o) {
   return {conv2d(x, w, bias, o), conv2d_backward_input(g, w, x.shape(), o),
           conv2d_backward_weight(g, x, w.shape(), o)};
 }
@@ -47,17 +49,35 @@ Tensors random_problem(const Shape& s, DType dtype) {
   manual_seed(1);
   const Tensor x = relu(randn({s.images, s.height, s.width, s.inputs}));
   const Tensor w = randn({s.outputs, 3, 3, s.inputs}), bias = randn({s.outputs});
-  const Tensor g = randn({s.images, s.height + 2 * s.padding.height - 2,
-                          s.width + 2 * s.padding.width - 2, s.outputs});
+  const Tensor g = randn({s.images, (s.height + 2 * s.padding.height - 3) / s.stride + 1,
+                          (s.width + 2 * s.padding.width - 3) / s.stride + 1, s.outputs});
   return {to(x, dtype), to(w, dtype), bias, to(g, dtype)};
 }
 
 const Shape kShapes[] = {
-    {2, 8, 8, 16, 16},    {3, 7, 5, 24, 17},
-    {1, 4, 4, 1, 1},      {5, 14, 14, 3, 33},
-    {2, 3, 3, 8, 6, 0},   {2, 9, 11, 5, 40, Size2(0, 2)},
-    {1, 6, 6, 300, 20},   {2, 5, 6, 10, 11, Size2(4, 3)},
-    {40, 28, 28, 16, 16}, {64, 4, 4, 128, 96},
+    {2, 8, 8, 16, 16},
+    {3, 7, 5, 24, 17},
+    {1, 4, 4, 1, 1},
+    {5, 14, 14, 3, 33},
+    {2, 3, 3, 8, 6, 0},
+    {2, 9, 11, 5, 40, Size2(0, 2)},
+    {1, 6, 6, 300, 20},
+    {2, 5, 6, 10, 11, Size2(4, 3)},
+    {40, 28, 28, 16, 16},
+    {64, 4, 4, 128, 96},
+    // stride 2
+    {2, 16, 16, 16, 32, 1, 2},
+    {3, 7, 5, 24, 17, 1, 2},
+    {1, 4, 4, 1, 1, 1, 2},
+    {5, 14, 15, 3, 33, 1, 2},
+    {2, 3, 3, 8, 6, 0, 2},
+    {2, 11, 18, 5, 40, Size2(0, 2), 2},
+    {1, 6, 9, 300, 20, 2, 2},
+    {2, 5, 6, 10, 11, Size2(4, 3), 2},
+    {40, 28, 28, 16, 32, 1, 2},
+    {64, 8, 8, 128, 96, 1, 2},
+    {2, 20, 13, 30, 16, Size2(1, 0), 2},
+    {1, 1, 2, 7, 5, 1, 2},
 };
 
 }  // namespace
@@ -70,9 +90,9 @@ TEST_CASE("Winograd convolution agrees with the f64 reference", "[unit][conv2d]"
       GENERATE(std::pair(DType::f32, 5e-6), std::pair(DType::bf16, 4e-2));
   for (const Shape& s : kShapes) {
     const Tensors p = random_problem(s, dtype);
-    const Tensors ours = passes(p[0], p[1], p[2], p[3], s.padding);
+    const Tensors ours = passes(p[0], p[1], p[2], p[3], s.options());
     const auto f64 = [](const Tensor& t) { return to(t, DType::f64); };
-    const Tensors exact = passes(f64(p[0]), f64(p[1]), f64(p[2]), f64(p[3]), s.padding);
+    const Tensors exact = passes(f64(p[0]), f64(p[1]), f64(p[2]), f64(p[3]), s.options());
     CAPTURE(dtype, s.images, s.height, s.width, s.inputs, s.outputs);
     for (std::size_t pass = 0; pass < 3; ++pass) {
       CAPTURE(pass);
@@ -88,10 +108,10 @@ TEST_CASE("Winograd convolution gives the same bits for any number of threads", 
   for (const Shape& s : kShapes) {
     const Tensors p = random_problem(s, dtype);
     omp_set_num_threads(1);
-    const Tensors one = passes(p[0], p[1], p[2], p[3], s.padding);
+    const Tensors one = passes(p[0], p[1], p[2], p[3], s.options());
     for (const int n : {2, 3}) {
       omp_set_num_threads(n);
-      const Tensors many = passes(p[0], p[1], p[2], p[3], s.padding);
+      const Tensors many = passes(p[0], p[1], p[2], p[3], s.options());
       for (std::size_t pass = 0; pass < 3; ++pass) {
         CAPTURE(dtype, s.images, s.inputs, s.outputs, n, pass);
         CHECK(std::memcmp(
@@ -114,7 +134,7 @@ TEST_CASE("Choices decide which algorithm computes each pass", "[unit][conv2d]")
   };
   const Shape shape{2, 8, 8, 16, 16};
   const Tensors p = random_problem(shape, DType::f32);
-  const auto ours = [&] { return passes(p[0], p[1], p[2], p[3], shape.padding); };
+  const auto ours = [&] { return passes(p[0], p[1], p[2], p[3], shape.options()); };
   const auto made_by = [&](ConvAlgorithm algorithm) {
     const AlgorithmScope scope(algorithm);
     return ours();
@@ -123,8 +143,12 @@ TEST_CASE("Choices decide which algorithm computes each pass", "[unit][conv2d]")
   const Tensors winograd = made_by(ConvAlgorithm::winograd);
   for (std::size_t i = 0; i < 3; ++i) REQUIRE(!same(direct[i], winograd[i]));
   const auto problem = [&](unsigned pass) {
-    return ConvProblem{static_cast<ConvPass>(pass), DType::f32, p[0].shape(), p[1].shape(),
-                       shape.padding};
+    return ConvProblem{static_cast<ConvPass>(pass),
+                       DType::f32,
+                       p[0].shape(),
+                       p[1].shape(),
+                       shape.padding,
+                       shape.stride};
   };
 
   // Every pass by itself: the eight combinations.
@@ -146,12 +170,15 @@ TEST_CASE("Choices decide which algorithm computes each pass", "[unit][conv2d]")
     CHECK(same(made_by(ConvAlgorithm::direct)[0], direct[0]));
   }
 
-  // Of another padding, dtype or number of images nothing is said.
+  // Of another padding, stride, dtype or number of images nothing is said.
   const ConvChoice choice{problem(0), ConvAlgorithm::direct};
   set_conv_choices({choice});
   CHECK(conv_algorithm(problem(0)) == ConvAlgorithm::direct);
   ConvProblem other = problem(0);
   other.padding = 0;
+  CHECK(conv_algorithm(other) == ConvAlgorithm::automatic);
+  other = problem(0);
+  other.stride = 2;
   CHECK(conv_algorithm(other) == ConvAlgorithm::automatic);
   other = problem(0);
   other.dtype = DType::bf16;
