@@ -118,8 +118,7 @@ bool is_winograd(const ConvProblem& problem, const Dims& outputs, const Conv2dOp
   time_if_tuning(problem, run);
   const ConvAlgorithm algorithm = conv_algorithm(problem);
   if (algorithm != ConvAlgorithm::automatic) return algorithm == ConvAlgorithm::winograd;
-  const WinogradPasses pays = winograd_pays(problem.dtype, outputs, problem.weight, o.stride);
-  return problem.pass == ConvPass::backward_weight ? pays.weight : pays.data;
+  return winograd_pays(problem, outputs);
 }
 
 }  // namespace

@@ -361,22 +361,21 @@ bool has_winograd(DType dtype) {
   return dtype == DType::f32;
 }
 
-WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight, Size2 stride) {
-  const Tiles tiles(outputs, 4, 0);
-  const double used = static_cast<double>(outputs[0] * outputs[1] * outputs[2]) /
-                      static_cast<double>(16 * tiles.count);
-  const std::int64_t channels = std::min(weight[0], weight[3]);
-  if (stride == 2) return {};
-  if (used < 0.5 || (dtype == DType::bf16 && has_amx())) return {};
-  switch (isa()) {
-    case Isa::avx512_bf16:
-    case Isa::avx512:
-    case Isa::avx2:
-      return {channels >= (dtype == DType::bf16 ? 32 : 16), channels >= 16};
-    case Isa::baseline:
-      break;  // oneDNN generates wider instructions
+bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
+  const bool is_bf16 = problem.dtype == DType::bf16;
+  // oneDNN generates wider instructions than the baseline's.
+  if (isa() == Isa::baseline || (is_bf16 && has_amx())) return false;
+  const bool is_weight = problem.pass == ConvPass::backward_weight;
+  const std::int64_t channels = std::min(problem.weight[0], problem.weight[3]);
+  const auto used = [&](const Dims& images, std::int64_t size) {
+    return static_cast<double>(images[0] * images[1] * images[2]) /
+           static_cast<double>(size * size * Tiles(images, size, 0).count);
+  };
+  if (used(outputs, 4) < 0.5) return false;
+  if (problem.stride == 2) {
+    return channels >= 64 && (is_weight ? isa() != Isa::avx2 : used(problem.input, 8) > 0.8);
   }
-  return {};
+  return channels >= (is_bf16 && !is_weight ? 32 : 16);
 }
 
 bool winograd_fits(const Dims& weight, const Conv2dOptions& o) {

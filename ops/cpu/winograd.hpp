@@ -1,10 +1,12 @@
 #pragma once
-// 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of the
-// direct algorithm. In f32 errors are about ten times direct's (relative root mean square 1e-6); in
-// bf16 see Note [Winograd in bf16]. A non-finite value spreads over its tile of 4x4 outputs.
+// 3x3 convolution by Winograd's algorithm on tiles of 4x4 outputs: a quarter of the multiplications
+// of the direct algorithm with stride 1, F(4x4, 3x3), and 56 % of them with stride 2 (Note
+// [Winograd for stride 2] in winograd_kernels.hpp). In f32 errors are about ten times direct's
+// (relative root mean square 1e-6); in bf16 see Note [Winograd in bf16]. A non-finite value spreads
+// over its tile.
 //
 // All three passes cut the image into tiles, transform blocks of tiles (winograd_kernels.hpp has
-// the mathematics), multiply 36 small matrices, and transform back:
+// the mathematics), multiply small matrices, 36 or 81 of them, and transform back:
 //
 //   forward    M[p] = V[p] U[p]            [tiles, I] [I, O]   V: image, U: weight
 //   input      the same with the gradient in the image's place and the weight turned
@@ -12,7 +14,7 @@
 //
 // Blocks depend on the shape only and every sum is one thread's: the same bits for any number of
 // threads.
-#include <invar/ops/conv.hpp>
+#include <invar/ops/conv_choices.hpp>
 
 namespace invar::cpu {
 
@@ -23,18 +25,19 @@ bool winograd_fits(const Dims& weight, const Conv2dOptions& o);
 /// has products of bf16.
 bool has_winograd(DType dtype);
 
-/// In which passes Winograd's algorithm is faster than the direct one.
-struct WinogradPasses {
-  bool data = false;    ///< forward and the gradient of the input
-  bool weight = false;  ///< the gradient of the weight
-};
-
-/// A function of dtype, shapes and instruction set alone, so that a run can be repeated. From
-/// bench_conv. f32: on AVX2 (Zen 3) 1.3 to 2.4 times as fast forward and for the input, 1.3 to 2.8
+/// True iff Winograd's algorithm is faster than the direct one: a function of dtype, shapes and
+/// instruction set alone, so that a run can be repeated. From bench_conv.
+///
+/// Stride 1, f32: on AVX2 (Zen 3) 1.3 to 2.4 times as fast forward and for the input, 1.3 to 2.8
 /// times for the weight, from 16 channels on; on AVX-512 (Zen 4) 1.2 to 2.8 and 1.1 to 2.8. bf16
 /// (Zen 4): 1.2 to 2.4 from 32 channels on, and 1.1 to 3.0 from 16 on; not with AMX. Maps that fill
 /// less than half of their tiles are left to the direct algorithm.
-WinogradPasses winograd_pays(DType dtype, const Dims& outputs, const Dims& weight, Size2 stride);
+///
+/// Stride 2, from 64 channels on: on AVX-512 (Zen 4) 1.25 to 1.6 times as fast in f32, 1.05 to 2.9
+/// in bf16; on AVX2 (the same machine) 1.0 to 1.7 forward and for the input, not for the weight.
+/// Forward and for the input only where images fill most of their tiles of 8x8: padding's products,
+/// which the direct algorithm leaves out, are half of the gain on images of 7x7.
+bool winograd_pays(const ConvProblem& problem, const Dims& outputs);
 
 // As the slots of the same names; has_winograd, winograd_fits, nothing empty.
 void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
