@@ -47,13 +47,13 @@ void step(app::Branch& branch, const app::TrainingOptions& options, const Tensor
 }
 
 void print(const std::vector<ConvTiming>& timings) {
-  fmt::print("{:<16} {:<5} {:>22} {:>20} {:>10} {:>12}  choice\n", "pass", "dtype", "input",
-             "weight", "direct ms", "winograd ms");
+  fmt::print("{:<16} {:<5} {:>22} {:>20} {:>6} {:>10} {:>12}  choice\n", "pass", "dtype", "input",
+             "weight", "stride", "direct ms", "winograd ms");
   for (const Json& t : app::to_json(timings)) {
-    fmt::print("{:<16} {:<5} {:>22} {:>20} {:>10.2f} {:>12.2f}  {}\n", t["pass"].get<std::string>(),
-               t["dtype"].get<std::string>(), t["input"].dump(), t["weight"].dump(),
-               t["direct_ms"].get<double>(), t["winograd_ms"].get<double>(),
-               t["algorithm"].get<std::string>());
+    fmt::print("{:<16} {:<5} {:>22} {:>20} {:>6} {:>10.2f} {:>12.2f}  {}\n",
+               t["pass"].get<std::string>(), t["dtype"].get<std::string>(), t["input"].dump(),
+               t["weight"].dump(), t["stride"].dump(), t["direct_ms"].get<double>(),
+               t["winograd_ms"].get<double>(), t["algorithm"].get<std::string>());
   }
 }
 
