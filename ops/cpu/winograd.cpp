@@ -307,8 +307,9 @@ void backward_weight(const WinogradKernels& kernel,
   const Tensor scratch = empty({workers, v.size() + q.size()}),
                sums = empty({segments, sum.size()});
   const Tensor zeros_row = zeros({std::max(inputs, outputs)});
-  constexpr std::int64_t kParts = 4;
-  const std::int64_t part = (outputs + kParts - 1) / kParts;
+  // With stride 2 the last planes are most of the work: threads that share planes share each.
+  const std::int64_t parts = segments == 1 && form.images > kWeights && outputs >= 96 ? 2 : 1;
+  const std::int64_t part = (outputs + parts - 1) / parts;
   parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
@@ -320,8 +321,7 @@ void backward_weight(const WinogradKernels& kernel,
                                      start + n, padding, zeros_row, vs, v);
       transform_tiles<4, 4>(transforms.transform_gradients, kernel.pair, gradient, tiles, start,
                             start + n, 0, zeros_row, qs, q);
-      // Cut by rows, too: sums are not equally long.
-      parallel_for(kParts * sum.count, 1, [&](std::int64_t i, std::int64_t) {
+      parallel_for(parts * sum.count, 1, [&](std::int64_t i, std::int64_t) {
         const std::int64_t first = std::min(i / sum.count * part, outputs);
         const std::int64_t rows = std::min(part, outputs - first);
         bool accumulate = start > begin;
