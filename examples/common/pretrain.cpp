@@ -85,7 +85,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const bool labelled = !train->classes().empty();
   const DatasetPtr test =
       labelled || experiment.diagnostics.images > 0 ? experiment.load(Split::test) : nullptr;
-  // Evaluation comes last: what would stop it is looked for now.
+  // Evaluation comes last: what would stop it is found here, before the training.
   const ImageShape seen = experiment.test_view.output_shape(train->shape());
   if (test) {
     check_classes(*train, *test);
