@@ -65,12 +65,14 @@ set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 file(RELATIVE_PATH bin_to_lib "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 set(CMAKE_INSTALL_RPATH "$ORIGIN/${bin_to_lib}" "$ORIGIN/${bin_to_lib}/invar/onednn/lib")
 
-# ccache, if there is one; paths below the source folder count as relative, so clones share results.
+# ccache, if there is one; paths below the source folder count as relative, so clones and presets share
+# results. Depend mode finds them by the headers that the compiler read, without a preprocessor's run.
 find_program(INVAR_CCACHE ccache)
 mark_as_advanced(INVAR_CCACHE)
 if(INVAR_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
-                                  "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" "${INVAR_CCACHE}")
+                                  "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_DEPEND=1
+                                  "${INVAR_CCACHE}")
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 

@@ -126,6 +126,12 @@ decltype(auto) visit(DType dtype, F&& f) {
   throw InternalError("[dtype] internal error: unknown DType");
 }
 
+/// Throws unless is_floating(dtype).
+inline void check_floating(std::string_view op, DType dtype) {
+  check(is_floating(dtype), op, "expected a floating dtype, got {}: convert it with to()",
+        name_of(dtype));
+}
+
 /// Like visit, for kernels that exist for f32 and f64 only; `op` is named in the error.
 template <class F>
 decltype(auto) visit_real(DType dtype, std::string_view op, F&& f) {

@@ -38,8 +38,7 @@ Dims output_shape(const char* op, const Dims& x, const Dims& weight, const Conv2
 }
 
 void check_dtypes(const char* op, const Tensor& a, const char* name, const Tensor& b) {
-  check(is_floating(a.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        a.dtype());
+  check_floating(op, a.dtype());
   check(a.dtype() == b.dtype(), op, "expected {} of dtype {}, got {}: convert it with to()", name,
         a.dtype(), b.dtype());
 }

@@ -32,11 +32,6 @@ Tensor standardize_backward(const Tensor& g, const Standardized& s, const Dims& 
   return s.rstd * (g - mean(g, dims, true) - s.values * mean(s.values * g, dims, true));
 }
 
-void check_real(const char* op, const Tensor& x) {
-  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        x.dtype());
-}
-
 /// Checks an optional tensor that goes with x.
 void check_like(const char* op, const char* name, const Tensor& t, const Tensor& x, DType dtype,
                 const Dims& shape) {
@@ -155,7 +150,7 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
 Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mean,
                   const Tensor& running_var, const Tensor& given_weight, const Tensor& given_bias,
                   const BatchNormOptions& o, const Epilogue& epilogue) {
-  check_real(op, input);
+  check_floating(op, input.dtype());
   check(input.dim() >= 2, op, "expected input [N,...,C], got {}", input.shape());
   const Dims channels{input.shape().back()};
   const Tensor weight = checked_parameter(op, "weight", given_weight, input, channels);
@@ -238,7 +233,7 @@ Tensor layer_norm(const Tensor& input, const Dims& normalized_shape, const Tenso
                   const Tensor& given_bias, double eps) {
   constexpr const char* kOp = "layer_norm";
   const Tensor x = autocast(kOp, input);
-  check_real(kOp, x);
+  check_floating(kOp, x.dtype());
   const int lead = x.dim() - normalized_shape.size();
   bool fits = lead >= 0 && !normalized_shape.empty();
   for (int i = 0; fits && i < normalized_shape.size(); ++i) {
@@ -263,7 +258,7 @@ Tensor layer_norm(const Tensor& input, const Dims& normalized_shape, const Tenso
 
 // dy = [kept] dx / (1 - p)
 Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
-  check_real("dropout", x);
+  check_floating("dropout", x.dtype());
   check(p >= 0 && p <= 1, "dropout", "expected a probability in [0, 1], got {}", p);
   if (!training || p == 0) return x;
   const Tensor kept =

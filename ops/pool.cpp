@@ -11,8 +11,7 @@ namespace {
 using functors::PoolWindows;
 
 void check_image(const char* op, const Tensor& x) {
-  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        x.dtype());
+  check_floating(op, x.dtype());
   check(x.dim() == 4 && x.shape()[1] > 0 && x.shape()[2] > 0, op,
         "expected input [N,H,W,C] with H and W at least 1, got {}", x.shape());
 }

@@ -53,11 +53,6 @@ Tensor reduced(ReduceOp op, const char* name, const Tensor& x, const Reduction& 
   return reduced(op, name, x, r, x.dtype());
 }
 
-void check_real(const char* op, const Tensor& x) {
-  check(is_floating(x.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        x.dtype());
-}
-
 /// For functions of reals: integers become f32.
 Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
 
@@ -85,14 +80,14 @@ Tensor sum_to(const Tensor& x, const Dims& shape) {
 }
 
 Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
-  check_real("mean", x);
+  check_floating("mean", x.dtype());
   return sum(x, dims, keepdim) / plan("mean", x, dims, keepdim).count;
 }
 
 // d var = 2 / (n - c) sum (x - mean) dx: the mean's own part cancels, because sum (x - mean) = 0
 Tensor var(const Tensor& input, const Dims& dims, double correction, bool keepdim) {
   const Tensor x = autocast("var", input);
-  check_real("var", x);
+  check_floating("var", x.dtype());
   const Reduction r = plan("var", x, dims, keepdim);
   return record("var", {x}, reduced(ReduceOp::var, "var", x, r, x.dtype(), {correction}),
                 [x = SavedTensor(x), r, dims,
@@ -105,7 +100,7 @@ Tensor var(const Tensor& input, const Dims& dims, double correction, bool keepdi
 // d std = d var / (2 std)
 Tensor std(const Tensor& input, const Dims& dims, double correction, bool keepdim) {
   const Tensor x = autocast("std", input);
-  check_real("std", x);
+  check_floating("std", x.dtype());
   const Reduction r = plan("std", x, dims, keepdim);
   Tensor y = sqrt(reduced(ReduceOp::var, "std", x, r, x.dtype(), {correction}));
   return record("std", {x}, y,
@@ -215,7 +210,7 @@ Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
 // p = inf: sign(x) dx of the largest |x|, shared among equals.
 Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim) {
   const Tensor x = autocast("norm", input);
-  check_real("norm", x);
+  check_floating("norm", x.dtype());
   check(p == 1 || p == 2 || p == kInfinity, "norm", "expected p = 1, 2 or infinity, got {}", p);
   const Reduction r = plan("norm", x, dims, keepdim);
   const ReduceOp op = p == 1 ? ReduceOp::norm1 : p == 2 ? ReduceOp::norm2 : ReduceOp::norm_inf;

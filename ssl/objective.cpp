@@ -78,7 +78,7 @@ void check_batch(const std::string& name, Objective::Needs needs, const Embedded
   check(first.dim() == 2 && first.size(0) >= 2 && first.size(1) >= 1, name,
         "expected embeddings [n, d] with n >= 2, got {}: statistics of a batch need two samples",
         first.shape());
-  check(is_floating(first.dtype()), name, "expected a floating dtype, got {}", first.dtype());
+  check_floating(name, first.dtype());
   const auto check_all = [&](const char* what, const Tensors& tensors) {
     for (const Tensor& z : tensors) {
       check(z.shape() == first.shape() && z.dtype() == first.dtype(), name,

@@ -17,8 +17,7 @@ namespace {
 const double kLog2PiE = std::log(2 * std::numbers::pi * std::numbers::e);
 
 void check_samples(const char* op, const Tensor& z, std::int64_t least) {
-  check(is_floating(z.dtype()), op, "expected a floating dtype, got {}: convert it with to()",
-        z.dtype());
+  check_floating(op, z.dtype());
   check(z.dim() >= 2 && z.size(-2) >= least && z.size(-1) >= 1, op,
         "expected samples [.., n, d] with n >= {} and d >= 1, got {}", least, z.shape());
 }

@@ -45,8 +45,7 @@ double median(const Tensor& values) {
 }  // namespace
 
 NormalTest normal_test(const Tensor& input) {
-  check(is_floating(input.dtype()), "normal_test", "expected a floating dtype, got {}",
-        input.dtype());
+  check_floating("normal_test", input.dtype());
   check(input.dim() >= 1 && input.size(0) >= 8, "normal_test",
         "expected at least 8 draws [n, ..], got {}", input.shape());
   NoGrad guard;
