@@ -8,7 +8,7 @@ install(TARGETS invar EXPORT invar-targets)
 install(FILES "${PROJECT_SOURCE_DIR}/invar.hpp" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar")
 foreach(folder core ops autodiff nn ssl data)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/${folder}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/invar"
-          FILES_MATCHING PATTERN "*.hpp"
+          FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inc"
           PATTERN "cpu" EXCLUDE) # kernels: nobody else includes them
 endforeach()
 install(EXPORT invar-targets NAMESPACE invar:: DESTINATION "${package_dir}")

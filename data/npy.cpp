@@ -16,7 +16,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "bytes are copied as they are");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr std::uint64_t kLargestHeader = 1 << 16;  // a shape of kMaxDims numbers needs far less
+constexpr std::uint64_t kLargestNpyHeader = 1 << 16;  // a shape of kMaxDims numbers needs far less
 
 struct Descr {
   std::string_view text;
@@ -155,7 +155,7 @@ Tensor read_npy(const std::filesystem::path& path) {
   std::uint32_t header_bytes = 0;
   std::memcpy(&header_bytes, start.data() + 8, length_bytes);
   const std::uint64_t header_start = 8 + length_bytes;
-  check(header_bytes <= kLargestHeader && header_start + header_bytes <= file.size(), "npy",
+  check(header_bytes <= kLargestNpyHeader && header_start + header_bytes <= file.size(), "npy",
         "expected a header of {} bytes in '{}', got a file of {} bytes", header_bytes, name,
         file.size());
   std::string text(header_bytes, '\0');

@@ -17,7 +17,7 @@ using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "bytes are copied as they are");
 
-constexpr const char* kOp = "safetensors";
+constexpr const char* kFormat = "safetensors";
 constexpr const char* kMetadataKey = "__metadata__";
 constexpr std::uint64_t kLargestHeader = 100'000'000;  // the limit of the Python package
 
@@ -65,11 +65,12 @@ json parse_header(const std::string& text, const std::string& path) {
   std::set<std::string> names;
   const auto inspect = [&](int depth, json::parse_event_t event, json& value) {
     if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      check(depth <= 2, kOp, "expected a header of three levels in '{}', got a deeper one", path);
+      check(depth <= 2, kFormat, "expected a header of three levels in '{}', got a deeper one",
+            path);
     } else if (event == json::parse_event_t::key && depth == 1) {
       const auto& name = value.get_ref<const std::string&>();
-      check(names.insert(name).second, kOp, "expected distinct names in '{}', got '{}' twice", path,
-            name);
+      check(names.insert(name).second, kFormat, "expected distinct names in '{}', got '{}' twice",
+            path, name);
     }
     return true;
   };
@@ -77,10 +78,10 @@ json parse_header(const std::string& text, const std::string& path) {
   try {
     header = json::parse(text, inspect);
   } catch (const json::exception& error) {
-    fail(kOp, "expected a JSON header in '{}', got: {}", path, error.what());
+    fail(kFormat, "expected a JSON header in '{}', got: {}", path, error.what());
   }
-  check(header.is_object(), kOp, "expected the header of '{}' to be a JSON object, got: {}", path,
-        header.type_name());
+  check(header.is_object(), kFormat, "expected the header of '{}' to be a JSON object, got: {}",
+        path, header.type_name());
   return header;
 }
 
@@ -88,14 +89,14 @@ json parse_header(const std::string& text, const std::string& path) {
 std::vector<std::uint64_t> integers_of(const json& value, const char* key,
                                        const std::string& where) {
   const auto found = value.find(key);
-  check(found != value.end() && found->is_array(), kOp, "expected an array '{}' in {}, got {}", key,
-        where, found == value.end() ? "none" : found->type_name());
+  check(found != value.end() && found->is_array(), kFormat, "expected an array '{}' in {}, got {}",
+        key, where, found == value.end() ? "none" : found->type_name());
   std::vector<std::uint64_t> numbers;
   for (const json& number : *found) {
     check(
         number.is_number_unsigned() &&
             number.get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<std::int64_t>::max()},
-        kOp, "expected integers of 63 bits in '{}' of {}, got {}", key, where, number.dump());
+        kFormat, "expected integers of 63 bits in '{}' of {}, got {}", key, where, number.dump());
     numbers.push_back(number.get<std::uint64_t>());
   }
   return numbers;
@@ -105,14 +106,14 @@ std::vector<std::uint64_t> integers_of(const json& value, const char* key,
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
   const std::string name = path.string();
-  check(file_.size() >= 8, kOp, "expected at least 8 bytes in '{}', got {}: it is cut or empty",
+  check(file_.size() >= 8, kFormat, "expected at least 8 bytes in '{}', got {}: it is cut or empty",
         name, file_.size());
   std::uint64_t header_bytes;
   file_.read(0, &header_bytes, 8);
-  check(header_bytes <= kLargestHeader, kOp,
+  check(header_bytes <= kLargestHeader, kFormat,
         "expected a header of at most {} bytes in '{}', got {}: is it a safetensors file?",
         kLargestHeader, name, header_bytes);
-  check(header_bytes <= file_.size() - 8, kOp,
+  check(header_bytes <= file_.size() - 8, kFormat,
         "expected a header of {} bytes in '{}', got a file of {} bytes: it is cut", header_bytes,
         name, file_.size());
   std::string text(header_bytes, '\0');
@@ -124,38 +125,38 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   std::vector<std::pair<std::string, const Entry*>> by_offset;
   for (const auto& [key, value] : header.items()) {
     if (key == kMetadataKey) {
-      check(value.is_object(), kOp, "expected {} of '{}' to be an object, got: {}", kMetadataKey,
-            name, value.type_name());
+      check(value.is_object(), kFormat, "expected {} of '{}' to be an object, got: {}",
+            kMetadataKey, name, value.type_name());
       for (const auto& [metadata_key, metadata_value] : value.items()) {
-        check(metadata_value.is_string(), kOp, "expected text as '{}' in {} of '{}', got: {}",
+        check(metadata_value.is_string(), kFormat, "expected text as '{}' in {} of '{}', got: {}",
               metadata_key, kMetadataKey, name, metadata_value.type_name());
         metadata_[metadata_key] = metadata_value.get<std::string>();
       }
       continue;
     }
     const std::string where = fmt::format("tensor '{}' of '{}'", key, name);
-    check(value.is_object(), kOp, "expected {} to be described by an object, got: {}", where,
+    check(value.is_object(), kFormat, "expected {} to be described by an object, got: {}", where,
           value.type_name());
     const auto dtype = value.find("dtype");
-    check(dtype != value.end() && dtype->is_string(), kOp, "expected a dtype for {}, got {}", where,
-          dtype == value.end() ? "none" : dtype->dump());
+    check(dtype != value.end() && dtype->is_string(), kFormat, "expected a dtype for {}, got {}",
+          where, dtype == value.end() ? "none" : dtype->dump());
     const FileDType* file_dtype = find_dtype(dtype->get_ref<const std::string&>());
-    check(file_dtype != nullptr, kOp,
+    check(file_dtype != nullptr, kFormat,
           "expected F64, F32, F16, BF16, I64, I32, U8 or BOOL as dtype of {}, got {}", where,
           dtype->dump());
     const std::vector<std::uint64_t> shape = integers_of(value, "shape", where);
-    check(shape.size() <= kMaxDims, kOp, "expected at most {} dimensions for {}, got {}", kMaxDims,
-          where, shape.size());
+    check(shape.size() <= kMaxDims, kFormat, "expected at most {} dimensions for {}, got {}",
+          kMaxDims, where, shape.size());
     const std::vector<std::uint64_t> offsets = integers_of(value, "data_offsets", where);
-    check(offsets.size() == 2 && offsets[0] <= offsets[1], kOp,
+    check(offsets.size() == 2 && offsets[0] <= offsets[1], kFormat,
           "expected data_offsets [begin, end] for {}, got {}", where, value["data_offsets"].dump());
     Entry entry{std::string(file_dtype->name), {}, offsets[0], offsets[1]};
     for (std::uint64_t size : shape) entry.shape.push_back(static_cast<std::int64_t>(size));
     const std::optional<std::int64_t> numel = try_numel_of(entry.shape);
     check(
         numel && static_cast<std::uint64_t>(*numel) * file_dtype->bytes == entry.end - entry.begin,
-        kOp, "expected {} to have the bytes of {} {}, got data_offsets {}", where, file_dtype->name,
-        value["shape"].dump(), value["data_offsets"].dump());
+        kFormat, "expected {} to have the bytes of {} {}, got data_offsets {}", where,
+        file_dtype->name, value["shape"].dump(), value["data_offsets"].dump());
     by_offset.emplace_back(key, &entries_.emplace(key, std::move(entry)).first->second);
   }
 
@@ -164,12 +165,12 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   });
   std::uint64_t end = 0;
   for (const auto& [tensor, entry] : by_offset) {
-    check(entry->begin == end, kOp,
+    check(entry->begin == end, kFormat,
           "expected tensor '{}' of '{}' to begin at byte {}, where the one before it ends, got {}",
           tensor, name, end, entry->begin);
     end = entry->end;
   }
-  check(end == data_bytes, kOp, "expected {} bytes of tensors in '{}', got {}: {}", end, name,
+  check(end == data_bytes, kFormat, "expected {} bytes of tensors in '{}', got {}: {}", end, name,
         data_bytes, data_bytes < end ? "it is cut" : "something was appended");
 }
 
@@ -181,7 +182,7 @@ std::vector<std::string> SafetensorsFile::names() const {
 
 Tensor SafetensorsFile::read(std::string_view name) const {
   const auto found = entries_.find(name);
-  check(found != entries_.end(), kOp, "expected a tensor '{}' in '{}', got {} others", name,
+  check(found != entries_.end(), kFormat, "expected a tensor '{}' in '{}', got {} others", name,
         path().string(), entries_.size());
   const Entry& entry = found->second;
   const FileDType& file_dtype = *find_dtype(entry.file_dtype);
@@ -196,8 +197,8 @@ Tensor SafetensorsFile::read(std::string_view name) const {
   file_.read(start, tensor.raw_data(), entry.end - entry.begin);
   if (tensor.dtype() == DType::boolean) {
     const auto* bytes = static_cast<const std::uint8_t*>(tensor.raw_data());
-    check(std::all_of(bytes, bytes + tensor.numel(), [](std::uint8_t b) { return b <= 1; }), kOp,
-          "expected 0 and 1 in the BOOL tensor '{}' of '{}', got another value", name,
+    check(std::all_of(bytes, bytes + tensor.numel(), [](std::uint8_t b) { return b <= 1; }),
+          kFormat, "expected 0 and 1 in the BOOL tensor '{}' of '{}', got another value", name,
           path().string());
   }
   return tensor;
@@ -219,8 +220,9 @@ void write_safetensors(const std::filesystem::path& path, const StateDict& tenso
   };
   std::vector<Item> items;
   for (const auto& [name, tensor] : tensors) {
-    check(name != kMetadataKey, kOp, "expected another name for a tensor than {}", kMetadataKey);
-    check(tensor.defined(), kOp, "expected tensor '{}' to be defined", name);
+    check(name != kMetadataKey, kFormat, "expected another name for a tensor than {}",
+          kMetadataKey);
+    check(tensor.defined(), kFormat, "expected tensor '{}' to be defined", name);
     const Tensor dense = contiguous(to(tensor.detach(), kCpu));
     items.push_back(
         {name, dense, static_cast<std::size_t>(dense.numel()) * size_of(dense.dtype())});
@@ -244,11 +246,11 @@ void write_safetensors(const std::filesystem::path& path, const StateDict& tenso
   try {
     text = header.dump();
   } catch (const json::exception& error) {
-    fail(kOp, "expected names and metadata in UTF-8 for '{}', got: {}", path.string(),
+    fail(kFormat, "expected names and metadata in UTF-8 for '{}', got: {}", path.string(),
          error.what());
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
-  check(text.size() <= kLargestHeader, kOp,
+  check(text.size() <= kLargestHeader, kFormat,
         "expected a header of at most {} bytes for '{}', got {}", kLargestHeader, path.string(),
         text.size());
 

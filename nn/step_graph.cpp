@@ -9,7 +9,7 @@ namespace invar::nn {
 namespace {
 
 /// Parameters and buffers.
-Tensors state_of(const Module& module) {
+Tensors tensors_of(const Module& module) {
   Tensors all = module.parameters();
   for (const NamedTensor& buffer : module.named_buffers()) all.push_back(buffer.tensor);
   return all;
@@ -70,7 +70,7 @@ bool StepGraph::can_replay(const Tensors& inputs) const {
 void StepGraph::record(const Tensors& inputs) {
   inputs_.clear();
   for (const Tensor& input : inputs) inputs_.push_back(clone(input.detach()));
-  const Tensors state = state_of(module_);
+  const Tensors state = tensors_of(module_);
   // Casts of weights that are kept from before must not be used by the graph, nor the graph's by
   // others: they are kept by version.
   const auto outdate_casts = [&] {

@@ -51,6 +51,8 @@ Tensor clone(const Tensor& x) {
                 [](const Tensor& g) -> Tensors { return {g}; });
 }
 
+Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
+
 Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
 
 bool is_same_view(const Tensor& a, const Tensor& b) {

@@ -7,6 +7,8 @@ namespace invar {
 /// x itself if it has the dtype already. Real to integer truncates; to boolean is x != 0. The
 /// gradient is converted back; between integers there is none.
 Tensor to(const Tensor& x, DType dtype);
+/// x itself if it is real, else in f32: for functions of reals.
+Tensor as_real(const Tensor& x);
 /// x itself if it is there already, else a dense copy. The gradient goes back the same way.
 /// `non_blocking`: does not wait for a copy from pinned memory to a GPU, but keeps x until it is
 /// done; x is not to be written before. Other copies are as ever.

@@ -17,9 +17,6 @@ Tensor unary(UnaryOp op, std::string_view name, const Tensor& x, Params params =
   return out;
 }
 
-/// For functions of reals: integers become f32.
-Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
-
 /// A tensor whose dtype can hold what `x op s` gives.
 Tensor for_scalar(const Tensor& x, double s) {
   const bool whole = std::isfinite(s) && s == std::floor(s);

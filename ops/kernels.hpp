@@ -6,7 +6,8 @@
 //
 // Each device fills one constant table (ops/cpu/table.cpp, ops/cuda/table.cpp). There is no
 // self-registration: the linker drops it from static libraries. An empty slot throws Error
-// `[exp] has no CUDA kernel`.
+// `[exp] has no CUDA kernel`. A new kernel is a slot here, a line in kernel_functions.inc, and for
+// each device a line in its table and the function.
 //
 // Conventions of all kernels: arguments were checked by the op; `out` has its final shape and
 // dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded. bf16 is
@@ -222,6 +223,10 @@ struct Kernels {
   void (*image_step)(const ImageStep& step, const Tensor& params, const Tensor& in,
                      const Tensor& out);
 };
+
+/// What a slot points to: `KernelFunction<&Kernels::copy> copy;` declares such a function.
+template <auto kSlot>
+using KernelFunction = std::remove_pointer_t<std::remove_cvref_t<decltype(Kernels{}.*kSlot)>>;
 
 const Kernels& kernels(Device device);
 

@@ -53,9 +53,6 @@ Tensor reduced(ReduceOp op, const char* name, const Tensor& x, const Reduction& 
   return reduced(op, name, x, r, x.dtype());
 }
 
-/// For functions of reals: integers become f32.
-Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
-
 /// Integers and booleans are summed in i64.
 Tensor summable(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::i64); }
 

@@ -30,7 +30,7 @@ void for_tiles(std::int64_t m, std::int64_t n, std::int64_t tile_rows, std::int6
 // copied into panels of kRows rows and kColumns columns, zero at the edges, so that the innermost
 // loop reads both densely whatever their strides, and keeps its sums in vector registers.
 
-constexpr std::int64_t kTile = 128;
+constexpr std::int64_t kTileSide = 128;
 constexpr std::int64_t kTerms = 256;
 constexpr std::int64_t kRows = 4, kColumns = 8;
 
@@ -67,7 +67,7 @@ void multiply_panels(const double* a, const double* b, std::int64_t terms,
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
           MatrixView<double> b, const double* bias, double* c, std::int64_t c_stride) {
   for_tiles(
-      m, n, kTile, kTile,
+      m, n, kTileSide, kTileSide,
       [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
         double* const tile = c + row * c_stride + column;
         for (std::int64_t i = 0; i < rows; ++i) {

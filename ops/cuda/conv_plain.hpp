@@ -4,15 +4,13 @@
 // (conv_plain.cu). Everything is dense and not empty; f32, f64 or bf16 with f32 bias and gradient
 // of the weight.
 #include <invar/ops/conv.hpp>
+#include <invar/ops/kernels.hpp>
 
 namespace invar::cuda::plain {
 
-void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
-            const Tensor& out);
-void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
-                           const Tensor& out);
-void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
-                            const Tensor& out);
+KernelFunction<&Kernels::conv2d> conv2d;
+KernelFunction<&Kernels::conv2d_backward_input> conv2d_backward_input;
+KernelFunction<&Kernels::conv2d_backward_weight> conv2d_backward_weight;
 
 /// out[.., c] += bias[c]
 void add_bias(const Tensor& bias, const Tensor& out);

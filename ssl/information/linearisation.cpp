@@ -114,7 +114,7 @@ Differences differences(const char* op, const Tensors& a, const Tensors& b, cons
   return result;
 }
 
-void check_pair(const char* op, const Tensor& x, const Tensor& other) {
+void check_alike(const char* op, const Tensor& x, const Tensor& other) {
   check(x.shape() == other.shape() && x.dtype() == other.dtype(), op,
         "expected pairs of one shape and dtype, got {} {} and {} {}", x.shape(), x.dtype(),
         other.shape(), other.dtype());
@@ -155,7 +155,7 @@ ActivationPattern activation_pattern(const SampleFunction& f, const Tensor& x) {
 }
 
 Tensor flip_rate(const SampleFunction& f, const Tensor& x, const Tensor& other) {
-  check_pair("flip_rate", x, other);
+  check_alike("flip_rate", x, other);
   const auto [count, of] = differences("flip_rate", activation_pattern(f, x).masks,
                                        activation_pattern(f, other).masks, x);
   check(of > 0, "flip_rate", "expected a function with rectifiers, got none");
@@ -163,7 +163,7 @@ Tensor flip_rate(const SampleFunction& f, const Tensor& x, const Tensor& other) 
 }
 
 Tensor same_region(const SampleFunction& f, const Tensor& x, const Tensor& other) {
-  check_pair("same_region", x, other);
+  check_alike("same_region", x, other);
   const ActivationPattern a = activation_pattern(f, x), b = activation_pattern(f, other);
   const Tensor changes = differences("same_region", a.masks, b.masks, x).count +
                          differences("same_region", a.argmax, b.argmax, x).count;
@@ -171,7 +171,7 @@ Tensor same_region(const SampleFunction& f, const Tensor& x, const Tensor& other
 }
 
 Tensor linearisation_error(const SampleFunction& f, const Tensor& x, const Tensor& other) {
-  check_pair("linearisation_error", x, other);
+  check_alike("linearisation_error", x, other);
   const auto [outputs, derivatives] =
       jvp([&](const Tensors& in) { return outputs_of("linearisation_error", f, in[0]); }, {x},
           {(other - x).detach()});

@@ -21,16 +21,13 @@
 #include <invar/ops/view.hpp>
 #include <limits>
 
+#include "gpu.hpp"
+
 using namespace invar;
+using namespace invar::test;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-constexpr Device kGpu{DeviceType::cuda, 0};
-
-void skip_without_gpu() {
-  if (cuda::device_count() == 0) SKIP("no GPU");
-}
 
 /// Both tensors' elements agree: exactly if they are no reals, else to a few units in the last
 /// place (the GPU's transcendental functions are not the CPU's).

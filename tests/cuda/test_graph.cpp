@@ -21,16 +21,13 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 
+#include "gpu.hpp"
+
 using namespace invar;
+using namespace invar::test;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-constexpr Device kGpu{DeviceType::cuda, 0};
-
-void skip_without_gpu() {
-  if (cuda::device_count() == 0) SKIP("no GPU");
-}
 
 /// The number of elements that differ.
 double differences(const Tensor& a, const Tensor& b) {

@@ -3,7 +3,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <filesystem>
-#include <invar/core/cuda/runtime.hpp>
 #include <invar/nn/checkpoint.hpp>
 #include <invar/nn/container.hpp>
 #include <invar/nn/modules.hpp>
@@ -18,16 +17,13 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 
+#include "gpu.hpp"
+
 using namespace invar;
+using namespace invar::test;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-constexpr Device kGpu{DeviceType::cuda, 0};
-
-void skip_without_gpu() {
-  if (cuda::device_count() == 0) SKIP("no GPU");
-}
 
 /// |a - b| / |b| in f64.
 double relative_error(const Tensor& gpu, const Tensor& cpu) {

@@ -4,22 +4,19 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
-#include <invar/core/cuda/runtime.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
 #include <nlohmann/json.hpp>
 
+#include "gpu.hpp"
+
 using namespace invar;
+using namespace invar::test;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
 
-constexpr Device kGpu{DeviceType::cuda, 0};
 constexpr double kLevel = 1.0 / 255;
-
-void skip_without_gpu() {
-  if (cuda::device_count() == 0) SKIP("no GPU");
-}
 
 /// Noise over a slope, so that neighbours are alike but no two pixels are.
 Image picture(ImageShape shape, std::uint64_t seed) {

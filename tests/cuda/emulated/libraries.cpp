@@ -76,6 +76,18 @@ Product& product(T* made) {
   return *reinterpret_cast<Product*>(made);
 }
 
+template <class T, class Solve>
+cublasStatus_t trsm(Solve solve, cublasSideMode_t side, cublasFillMode_t uplo, cublasOperation_t op,
+                    std::int64_t m, std::int64_t n, const T* alpha, const T* a, std::int64_t lda,
+                    T* b, std::int64_t ldb) {
+  const OnDevice now;
+  solve(CblasColMajor, side == CUBLAS_SIDE_RIGHT ? CblasRight : CblasLeft,
+        uplo == CUBLAS_FILL_MODE_UPPER ? CblasUpper : CblasLower,
+        op == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, CblasNonUnit, static_cast<int>(m),
+        static_cast<int>(n), *alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb));
+  return CUBLAS_STATUS_SUCCESS;
+}
+
 }  // namespace
 
 extern "C" {
@@ -238,23 +250,13 @@ cublasStatus_t cublasStrsm_v2_64(cublasHandle_t, cublasSideMode_t side, cublasFi
                                  cublasOperation_t op, cublasDiagType_t, std::int64_t m,
                                  std::int64_t n, const float* alpha, const float* a,
                                  std::int64_t lda, float* b, std::int64_t ldb) {
-  const OnDevice now;
-  cblas_strsm(CblasColMajor, side == CUBLAS_SIDE_RIGHT ? CblasRight : CblasLeft,
-              uplo == CUBLAS_FILL_MODE_UPPER ? CblasUpper : CblasLower,
-              op == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, CblasNonUnit, static_cast<int>(m),
-              static_cast<int>(n), *alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb));
-  return CUBLAS_STATUS_SUCCESS;
+  return trsm(cblas_strsm, side, uplo, op, m, n, alpha, a, lda, b, ldb);
 }
 cublasStatus_t cublasDtrsm_v2_64(cublasHandle_t, cublasSideMode_t side, cublasFillMode_t uplo,
                                  cublasOperation_t op, cublasDiagType_t, std::int64_t m,
                                  std::int64_t n, const double* alpha, const double* a,
                                  std::int64_t lda, double* b, std::int64_t ldb) {
-  const OnDevice now;
-  cblas_dtrsm(CblasColMajor, side == CUBLAS_SIDE_RIGHT ? CblasRight : CblasLeft,
-              uplo == CUBLAS_FILL_MODE_UPPER ? CblasUpper : CblasLower,
-              op == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, CblasNonUnit, static_cast<int>(m),
-              static_cast<int>(n), *alpha, a, static_cast<int>(lda), b, static_cast<int>(ldb));
-  return CUBLAS_STATUS_SUCCESS;
+  return trsm(cblas_dtrsm, side, uplo, op, m, n, alpha, a, lda, b, ldb);
 }
 
 // --- cuSOLVER ----------------------------------------------------------------------------------
