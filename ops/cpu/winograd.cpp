@@ -373,7 +373,9 @@ bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
   };
   if (used(outputs, 4) < 0.5) return false;
   if (problem.stride == 2) {
-    return channels >= 64 && (is_weight ? isa() != Isa::avx2 : used(problem.input, 8) > 0.8);
+    const bool is_full = used(problem.input, 8) > 0.8;
+    if (is_weight && isa() == Isa::avx2) return channels >= 64 ? is_full : channels >= 16;
+    return channels >= 64 && (is_weight || is_full);
   }
   return channels >= (is_bf16 && !is_weight ? 32 : 16);
 }

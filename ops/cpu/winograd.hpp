@@ -34,9 +34,10 @@ bool has_winograd(DType dtype);
 /// less than half of their tiles are left to the direct algorithm.
 ///
 /// Stride 2, from 64 channels on: on AVX-512 (Zen 4) 1.25 to 1.6 times as fast in f32, 1.05 to 2.9
-/// in bf16; on AVX2 (the same machine) 1.0 to 1.7 forward and for the input, not for the weight.
-/// Forward and for the input only where images fill most of their tiles of 8x8: padding's products,
-/// which the direct algorithm leaves out, are half of the gain on images of 7x7.
+/// in bf16; on AVX2 (Zen 3) 1.3 to 1.5. Forward and for the input only where images fill most of
+/// their tiles of 8x8: padding's products, which the direct algorithm leaves out, are half of the
+/// gain on images of 7x7. On AVX2 the same goes for the weight from 64 channels on (1.3 to 1.6
+/// times as fast); with fewer it always pays there (1.7 to 1.8).
 bool winograd_pays(const ConvProblem& problem, const Dims& outputs);
 
 // As the slots of the same names; has_winograd, winograd_fits, nothing empty.
