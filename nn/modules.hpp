@@ -3,7 +3,7 @@
 //
 //   with parameters   Linear  Conv2d  BatchNorm1d  BatchNorm2d  LayerNorm
 //   without           ReLU LeakyReLU GELU SiLU Softplus Tanh Sigmoid Identity  Dropout  Flatten
-//                     MaxPool2d AvgPool2d AdaptiveAvgPool2d
+//                     MaxPool2d AvgPool2d AdaptiveMaxPool2d AdaptiveAvgPool2d
 //   containers        Sequential, AnyModule (container.hpp)
 //
 // Images are [N, H, W, C]. The formulas are in the headers of the ops that each module calls.
@@ -218,6 +218,14 @@ class AvgPool2d : public Module {
 
   Size2 kernel_size, stride, padding;
   bool count_include_pad;
+};
+
+class AdaptiveMaxPool2d : public Module {
+ public:
+  explicit AdaptiveMaxPool2d(Size2 output_size) : output_size(output_size) {}
+  Tensor forward(const Tensor& x) override { return adaptive_max_pool2d(x, output_size); }
+
+  Size2 output_size;
 };
 
 class AdaptiveAvgPool2d : public Module {

@@ -47,6 +47,14 @@ Windows sliding_windows(const char* op, const Tensor& x, Size2 kernel, Size2 str
   return windows;
 }
 
+/// Checks the arguments too.
+Windows adaptive_windows(const char* op, const Tensor& x, Size2 output) {
+  check_image(op, x);
+  check_size(op, "output", output, 1);
+  return {{.size = x.shape()[1], .count = output.height, .adaptive = true},
+          {.size = x.shape()[2], .count = output.width, .adaptive = true}};
+}
+
 // --- maxima: `indices` [N, P, Q, C] (i32) names the winners by row * W + column
 
 Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const Dims& shape);
@@ -73,67 +81,68 @@ Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const 
                 [indices](const Tensor& c) -> Tensors { return {max_pool2d_select(c, indices)}; });
 }
 
-// --- averages: linear maps of x, given by the windows of rows and of columns
-
-Tensor avg_pool2d_backward(const Tensor& gradient, const PoolWindows& rows,
-                           const PoolWindows& columns);
-
-// dy = the same averages of dx
-Tensor average(const char* op, const Tensor& input, const PoolWindows& rows,
-               const PoolWindows& columns) {
-  const Tensor x = contiguous(input);
-  Tensor out = empty({x.shape()[0], rows.count, columns.count, x.shape()[3]}, x.options());
-  kernel(&Kernels::avg_pool2d, x.device(), op)(x, rows, columns, out);
-  return record(op, {x}, out, [rows, columns](const Tensor& g) -> Tensors {
-    return {avg_pool2d_backward(g, rows, columns)};
-  });
-}
-
-/// Every element of g, divided, added to all of its window: the transposed map.
-Tensor avg_pool2d_backward(const Tensor& gradient, const PoolWindows& rows,
-                           const PoolWindows& columns) {
-  const Tensor g = contiguous(gradient);
-  Tensor out = empty({g.shape()[0], rows.size, columns.size, g.shape()[3]}, g.options());
-  kernel(&Kernels::avg_pool2d_backward, g.device(), "avg_pool2d_backward")(g, rows, columns, out);
-  return record("avg_pool2d_backward", {g}, out, [rows, columns](const Tensor& c) -> Tensors {
-    return {average("avg_pool2d", c, rows, columns)};
-  });
-}
-
-}  // namespace
-
 // dy[w] = dx[winner of w]
-Tensor max_pool2d(const Tensor& input, Size2 kernel_size, std::optional<Size2> stride,
-                  Size2 padding) {
-  const Windows windows = sliding_windows("max_pool2d", input, kernel_size,
-                                          stride.value_or(kernel_size), padding, false);
+Tensor maximum(const char* op, const Tensor& input, const Windows& windows) {
   const Dims& s = input.shape();
-  check(s[1] * s[2] <= std::numeric_limits<std::int32_t>::max(), "max_pool2d",
+  check(s[1] * s[2] <= std::numeric_limits<std::int32_t>::max(), op,
         "expected an image of fewer than 2^31 pixels, got {}", s);
   const Tensor x = contiguous(input);
   const Dims shape{s[0], windows.rows.count, windows.columns.count, s[3]};
   Tensor out = empty(shape, x.options());
   const Tensor indices = empty(shape, {.dtype = DType::i32, .device = x.device()});
-  kernel(&Kernels::max_pool2d, x.device(), "max_pool2d")(x, windows.rows, windows.columns, out,
-                                                         indices);
-  return record("max_pool2d", {x}, out, [indices, s](const Tensor& g) -> Tensors {
+  kernel(&Kernels::max_pool2d, x.device(), op)(x, windows.rows, windows.columns, out, indices);
+  return record(op, {x}, out, [indices, s](const Tensor& g) -> Tensors {
     return {max_pool2d_backward(g, indices, s)};
   });
 }
 
+// --- averages: linear maps of x, given by the windows of rows and of columns
+
+Tensor avg_pool2d_backward(const Tensor& gradient, const Windows& windows);
+
+// dy = the same averages of dx
+Tensor average(const char* op, const Tensor& input, const Windows& windows) {
+  const auto& [rows, columns] = windows;
+  const Tensor x = contiguous(input);
+  Tensor out = empty({x.shape()[0], rows.count, columns.count, x.shape()[3]}, x.options());
+  kernel(&Kernels::avg_pool2d, x.device(), op)(x, rows, columns, out);
+  return record(op, {x}, out, [windows](const Tensor& g) -> Tensors {
+    return {avg_pool2d_backward(g, windows)};
+  });
+}
+
+/// Every element of g, divided, added to all of its window: the transposed map.
+Tensor avg_pool2d_backward(const Tensor& gradient, const Windows& windows) {
+  const auto& [rows, columns] = windows;
+  const Tensor g = contiguous(gradient);
+  Tensor out = empty({g.shape()[0], rows.size, columns.size, g.shape()[3]}, g.options());
+  kernel(&Kernels::avg_pool2d_backward, g.device(), "avg_pool2d_backward")(g, rows, columns, out);
+  return record("avg_pool2d_backward", {g}, out, [windows](const Tensor& c) -> Tensors {
+    return {average("avg_pool2d", c, windows)};
+  });
+}
+
+}  // namespace
+
+Tensor max_pool2d(const Tensor& x, Size2 kernel_size, std::optional<Size2> stride, Size2 padding) {
+  return maximum(
+      "max_pool2d", x,
+      sliding_windows("max_pool2d", x, kernel_size, stride.value_or(kernel_size), padding, false));
+}
+
 Tensor avg_pool2d(const Tensor& x, Size2 kernel_size, std::optional<Size2> stride, Size2 padding,
                   bool count_include_pad) {
-  const Windows windows = sliding_windows("avg_pool2d", x, kernel_size,
-                                          stride.value_or(kernel_size), padding, count_include_pad);
-  return average("avg_pool2d", x, windows.rows, windows.columns);
+  return average("avg_pool2d", x,
+                 sliding_windows("avg_pool2d", x, kernel_size, stride.value_or(kernel_size),
+                                 padding, count_include_pad));
+}
+
+Tensor adaptive_max_pool2d(const Tensor& x, Size2 output) {
+  return maximum("adaptive_max_pool2d", x, adaptive_windows("adaptive_max_pool2d", x, output));
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, Size2 output) {
-  check_image("adaptive_avg_pool2d", x);
-  check_size("adaptive_avg_pool2d", "output", output, 1);
-  return average("adaptive_avg_pool2d", x,
-                 {.size = x.shape()[1], .count = output.height, .adaptive = true},
-                 {.size = x.shape()[2], .count = output.width, .adaptive = true});
+  return average("adaptive_avg_pool2d", x, adaptive_windows("adaptive_avg_pool2d", x, output));
 }
 
 }  // namespace invar

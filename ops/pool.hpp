@@ -21,8 +21,9 @@ Tensor max_pool2d(const Tensor& x, Size2 kernel, std::optional<Size2> stride = {
 Tensor avg_pool2d(const Tensor& x, Size2 kernel, std::optional<Size2> stride = {},
                   Size2 padding = 0, bool count_include_pad = true);
 
-/// Means over `output` windows that cover the image: row i of them is rows floor(i H / output) to
-/// ceil((i + 1) H / output) - 1 of x. Output 1 is global average pooling.
+// Adaptive: `output` windows that cover the image. Row i of them is rows floor(i H / output) to
+// ceil((i + 1) H / output) - 1 of x; output 1 pools whole images.
+Tensor adaptive_max_pool2d(const Tensor& x, Size2 output);
 Tensor adaptive_avg_pool2d(const Tensor& x, Size2 output);
 
 }  // namespace invar

@@ -72,6 +72,10 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
   const std::int64_t k = std::min(options.k, train.features.size(0));
   double correct = 0;
   constexpr std::int64_t kChunk = 500;  // [500, 60000] similarities: 120 MB
+  const auto tell = [&](std::int64_t done) {
+    if (options.progress) options.progress(done, queries.size(0));
+  };
+  tell(0);
   for (std::int64_t at = 0; at < queries.size(0); at += kChunk) {
     const std::int64_t n = std::min(kChunk, queries.size(0) - at);
     const auto [similarity, index] = topk(matmul(narrow(queries, 0, at, n), bank), k, 1);
@@ -80,7 +84,7 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
     const Tensor votes = scatter_add(zeros({n, classes}, bank.options()), 1, neighbours,
                                      exp(similarity / options.temperature));
     correct += sum(eq(argmax(votes, 1), narrow(test.labels, 0, at, n))).item();
-    if (options.progress) options.progress(at + n, queries.size(0));
+    tell(at + n);
   }
   return 100.0 * correct / static_cast<double>(queries.size(0));
 }
@@ -109,6 +113,12 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   const std::int64_t steps_per_epoch = n / batch;
   const nn::WarmupCosine schedule(
       {.base_lr = options.learning_rate, .total_steps = options.epochs * steps_per_epoch});
+  const auto tell = [&](std::int64_t steps) {
+    if (options.progress) {
+      options.progress(steps * batch, options.epochs * steps_per_epoch * batch);
+    }
+  };
+  tell(0);
   std::int64_t step = 0;
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
     const Tensor order = to(randperm(n, generator), inputs.device());
@@ -119,9 +129,7 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
       cross_entropy(logits, index_select(train.labels, 0, rows)).backward();
       optimizer.set_lr(schedule.lr(step));
       optimizer.step();
-      if (options.progress) {
-        options.progress((step + 1) * batch, options.epochs * steps_per_epoch * batch);
-      }
+      tell(step + 1);
     }
   }
   NoGrad guard;

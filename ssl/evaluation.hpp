@@ -24,7 +24,7 @@ struct LabelledFeatures {
 LabelledFeatures extract_features(nn::Module& encoder,
                                   const std::function<std::pair<Tensor, Tensor>()>& images);
 
-/// Told from time to time how many images of how many are done.
+/// Told how many images of how many are done: 0 at the beginning, all at the end.
 using EvaluationProgress = std::function<void(std::int64_t done, std::int64_t total)>;
 
 struct KnnOptions {

@@ -50,7 +50,8 @@ Scores score(const ssl::LabelledFeatures& train, const ssl::LabelledFeatures& te
   const auto shown_as = [&](const char* label) {
     return [&progress, label = prefix + label](std::int64_t done, std::int64_t total) {
       if (!progress) progress.emplace(label, "images", total);
-      done < total ? progress->update(done) : progress->finish();
+      progress->update(done);
+      if (done == total) progress->finish();
     };
   };
   knn.progress = shown_as("kNN");

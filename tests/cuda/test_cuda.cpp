@@ -416,6 +416,7 @@ TEST_CASE("Pooling is the CPU's", "[cuda]") {
                   max_pool2d(in[0], {2, 5}, Size2(3, 1)),
                   avg_pool2d(in[0], 3, 2, 1),
                   avg_pool2d(in[0], {4, 3}, Size2(1, 5), {2, 0}, false),
+                  adaptive_max_pool2d(in[0], {5, 7}),
                   adaptive_avg_pool2d(in[0], 1),
                   adaptive_avg_pool2d(in[0], {5, 7}),
                   adaptive_avg_pool2d(in[0], {30, 3})};

@@ -164,6 +164,7 @@ TEST_CASE("Layers compute their op") {
   CHECK(nn::MaxPool2d(2)(image).shape() == Dims{2, 3, 4, 3});
   CHECK(nn::AvgPool2d(3, 1, 1)(image).shape() == image.shape());
   CHECK(nn::AdaptiveAvgPool2d(1)(image).shape() == Dims{2, 1, 1, 3});
+  CHECK(nn::AdaptiveMaxPool2d({2, 3})(image).shape() == Dims{2, 2, 3, 3});
   CHECK(nn::Flatten()(image).shape() == Dims{2, 144});
   const Tensor x = tensor({-1.0, 2.0});
   CHECK(values_of(nn::ReLU()(x)) == values_of(relu(x)));

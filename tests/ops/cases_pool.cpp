@@ -125,17 +125,21 @@ OpCases cases() {
             static_cast<std::int64_t>(std::ceil(static_cast<double>(i + 1) * step - 1e-9)));
       };
     };
-    all.push_back(
-        {.name = fmt::format("adaptive_avg_pool2d {} to {}x{}", shape, count.height, count.width),
-         .inputs = {real(shape)},
-         .f = [count = count](const Tensors& x) { return adaptive_avg_pool2d(x[0], count); },
-         .reference =
-             [count = count, rows = along(shape[1], count.height),
-              columns = along(shape[2], count.width)](const Tensors& x) {
-               return naive_pool(x[0], count, rows, columns, [](const std::vector<double>& v) {
-                 return sum_of(v) / static_cast<double>(v.size());
-               });
-             }});
+    const Window rows = along(shape[1], count.height), columns = along(shape[2], count.width);
+    const auto add = [&](const char* name, Tensor (*op)(const Tensor&, Size2),
+                         double (*pool)(const std::vector<double>&)) {
+      all.push_back({.name = fmt::format("{} {} to {}x{}", name, shape, count.height, count.width),
+                     .inputs = {real(shape)},
+                     .f = [op, count = count](const Tensors& x) { return op(x[0], count); },
+                     .reference =
+                         [=, count = count](const Tensors& x) {
+                           return naive_pool(x[0], count, rows, columns, pool);
+                         }});
+    };
+    add("adaptive_max_pool2d", adaptive_max_pool2d,
+        [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); });
+    add("adaptive_avg_pool2d", adaptive_avg_pool2d,
+        [](const std::vector<double>& v) { return sum_of(v) / static_cast<double>(v.size()); });
   }
   return all;
 }

@@ -57,6 +57,21 @@ TEST_CASE("kNN and the linear probe separate what is separable", "[unit]") {
   CHECK(ssl::knn_accuracy(train, shuffled, 3) < 45);
 }
 
+TEST_CASE("evaluation tells its progress from none to all", "[unit]") {
+  const auto train = clouds(120, 0.1), test = clouds(1100, 0.1);
+  std::vector<std::int64_t> told;
+  const auto note = [&](std::int64_t done, std::int64_t total) {
+    told.push_back(done);
+    CHECK(done <= total);
+    if (done == total) told.push_back(-1);
+  };
+  ssl::knn_accuracy(train, test, 3, {.progress = note});
+  CHECK(told == std::vector<std::int64_t>{0, 500, 1000, 1100, -1});
+  told.clear();
+  ssl::linear_probe(train, test, 3, {.epochs = 2, .batch_size = 60, .progress = note});
+  CHECK(told == std::vector<std::int64_t>{0, 60, 120, 180, 240, -1});
+}
+
 TEST_CASE("the linear probe repeats for a seed and ignores the default generator", "[unit]") {
   manual_seed(2);
   const auto train = clouds(300, 1.0), test = clouds(200, 1.0);
