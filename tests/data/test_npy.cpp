@@ -1,10 +1,7 @@
 // NumPy files: the same bytes as NumPy in both directions, and errors for everything else.
-#include <unistd.h>
-
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <invar/core/file.hpp>
@@ -14,43 +11,17 @@
 #include <string>
 #include <vector>
 
+#include "../tensor_file.hpp"
+
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
+using test::make;
+using test::ScratchFile;
 namespace fs = std::filesystem;
 
 namespace {
 
 const fs::path kData = "tests/data/npy";  // tests run in the root of the source tree
-
-template <class T>
-Tensor make(const Dims& shape, std::initializer_list<T> values) {
-  Tensor tensor = empty(shape, {.dtype = dtype_of<T>});
-  REQUIRE(tensor.numel() == static_cast<std::int64_t>(values.size()));
-  std::copy(values.begin(), values.end(), tensor.data<T>());
-  return tensor;
-}
-
-class ScratchFile {
- public:
-  ScratchFile() {
-    std::string name = (fs::temp_directory_path() / "invar-npy-XXXXXX").string();
-    const int descriptor = ::mkstemp(name.data());
-    REQUIRE(descriptor >= 0);
-    ::close(descriptor);
-    path_ = name;
-  }
-  ~ScratchFile() { fs::remove(path_); }
-  operator const fs::path&() const { return path_; }
-  void fill(const std::string& contents) const {
-    fs::remove(path_);  // quicker than truncating, which some file systems flush
-    std::FILE* file = std::fopen(path_.c_str(), "wb");
-    REQUIRE(std::fwrite(contents.data(), 1, contents.size(), file) == contents.size());
-    std::fclose(file);
-  }
-
- private:
-  fs::path path_;
-};
 
 /// A version 1 file with this header.
 std::string file_of(const std::string& header, const std::string& data) {
@@ -60,15 +31,8 @@ std::string file_of(const std::string& header, const std::string& data) {
   return contents + header + data;
 }
 
-/// The message of the Error that reading `contents` gives; "" if it can be read.
 std::string message_of(const ScratchFile& file, const std::string& contents) {
-  file.fill(contents);
-  try {
-    read_npy(file);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::message_of([](const fs::path& path) { read_npy(path); }, file, contents);
 }
 
 }  // namespace

@@ -1,13 +1,10 @@
 // Safetensors: what Python wrote is read, what is written is what Python has been seen to read, and
 // no damaged file does more than give an Error.
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
@@ -18,22 +15,18 @@
 #include <utility>
 #include <vector>
 
+#include "../tensor_file.hpp"
+
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
+using test::make;
+using test::ScratchFile;
 namespace fs = std::filesystem;
 
 namespace {
 
 const fs::path kData = "tests/nn/safetensors";  // tests run in the root of the source tree
 const Metadata kMetadata = {{"made by", "Größe ✓"}, {"json", R"({"step": 7, "path": "a\\b"})"}};
-
-template <class T>
-Tensor make(const Dims& shape, std::initializer_list<T> values) {
-  Tensor tensor = empty(shape, {.dtype = dtype_of<T>});
-  REQUIRE(tensor.numel() == static_cast<std::int64_t>(values.size()));
-  std::copy(values.begin(), values.end(), tensor.data<T>());
-  return tensor;
-}
 
 /// The tensors of make_safetensors_golden.py but "f16".
 StateDict golden_tensors() {
@@ -63,29 +56,6 @@ bool same(const Tensor& a, const Tensor& b) {
                      static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
 }
 
-/// A file name in the temporary folder, removed at the end.
-class ScratchFile {
- public:
-  ScratchFile() {
-    std::string name = (fs::temp_directory_path() / "invar-safetensors-XXXXXX").string();
-    const int descriptor = ::mkstemp(name.data());
-    REQUIRE(descriptor >= 0);
-    ::close(descriptor);
-    path_ = name;
-  }
-  ~ScratchFile() { fs::remove(path_); }
-  operator const fs::path&() const { return path_; }
-  void fill(const std::string& contents) const {
-    fs::remove(path_);  // quicker than truncating, which some file systems flush
-    std::FILE* file = std::fopen(path_.c_str(), "wb");
-    REQUIRE(std::fwrite(contents.data(), 1, contents.size(), file) == contents.size());
-    std::fclose(file);
-  }
-
- private:
-  fs::path path_;
-};
-
 /// A file with this header and this many bytes of tensors.
 std::string file_of(const std::string& header, std::size_t data_bytes) {
   const std::uint64_t length = header.size();
@@ -93,15 +63,8 @@ std::string file_of(const std::string& header, std::size_t data_bytes) {
          std::string(data_bytes, '\1');
 }
 
-/// The message of the Error that reading `contents` gives; "" if it can be read.
 std::string message_of(const ScratchFile& file, const std::string& contents) {
-  file.fill(contents);
-  try {
-    read_safetensors(file);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::message_of([](const fs::path& path) { read_safetensors(path); }, file, contents);
 }
 
 }  // namespace
