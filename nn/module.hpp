@@ -83,8 +83,8 @@ class Members {
   void operator()(std::string name, AnyModule& child);
   /// A child that may be absent.
   template <class M>
-  void operator()(std::string name, std::optional<M>& child) {
-    if (child) (*this)(std::move(name), *child);
+  void operator()(const std::string& name, std::optional<M>& child) {
+    if (child) (*this)(name, *child);
   }
 
  private:

@@ -40,7 +40,7 @@ Tensor to(const Tensor& x, Device device, bool non_blocking) {
 Tensor pin_memory(const Tensor& x) {
   const Tensor dense = contiguous(to(x.detach(), kCpu));
   const std::size_t bytes = static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
-  const Tensor out(
+  Tensor out(
       make_intrusive<TensorImpl>(cuda::pinned_storage(bytes), x.shape(), x.numel(), x.dtype()));
   kernel(&Kernels::copy, kCpu, "pin_memory")(dense, out);
   return out;
