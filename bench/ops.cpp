@@ -32,11 +32,11 @@ using namespace invar;
 
 void register_peaks() {
   constexpr std::int64_t kRounds = 1 << 20;
+  static constexpr std::int64_t kNumbers = 1 << 24;  // 64 MiB an array: beyond any cache
   const auto threads = static_cast<double>(omp_get_max_threads());
   register_benchmark(
       "peak/f32 multiply-add", [] { return [] { bench::multiply_add(kRounds); }; }, "FLOP/s",
       threads * static_cast<double>(kRounds * bench::multiply_add_flops()));
-  constexpr std::int64_t kNumbers = 1 << 24;  // 64 MiB an array: beyond any cache
   register_benchmark(
       "peak/triad",
       [] {
