@@ -200,7 +200,7 @@ class Pass {
   }
 
   /// Adds a gradient to one of the task's slots.
-  void deliver(Task& task, int output_nr, Tensor gradient, const char* from) {
+  void deliver(Task& task, int output_nr, Tensor gradient, const char* from) const {
     const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
     internal_check(gradient.shape() == expected.shape && gradient.dtype() == expected.dtype, from,
                    "the gradient rule returned shape {} and dtype {} where {} and {} belong",
