@@ -108,7 +108,7 @@ void CachingAllocator::release(void* block, std::size_t requested) noexcept {
   std::lock_guard lock(mutex_);
   stats_.in_use -= bytes;
   stats_.cached += bytes;
-  set_poisoned(block, bytes, true);
+  set_poisoned(block, bytes, !keeps_cache_);  // recorded work goes on using it
   if (is_large(bytes)) {
     add_hole(chunks_.find(static_cast<char*>(block)));
   } else {
