@@ -2,8 +2,11 @@
 #include <invar/core/cuda/stream.hpp>
 #include <invar/core/error.hpp>
 #include <invar/core/random.hpp>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace invar::cuda {
 namespace {
@@ -14,6 +17,33 @@ struct RecordedRandom {
   GeneratorState begin;
 };
 thread_local std::optional<RecordedRandom> recorded_random;
+
+/// The memory of graphs that are gone, by GPU: tensors may have outlived them, so it is never
+/// destroyed, but the next graph takes it over.
+struct SparePools {
+  std::mutex mutex;
+  std::map<int, std::vector<CachingAllocator*>> of;
+};
+SparePools& spare_pools() {
+  static auto& pools = *new SparePools;
+  return pools;
+}
+
+CachingAllocator* take_pool(int gpu) {
+  SparePools& spare = spare_pools();
+  const std::lock_guard lock(spare.mutex);
+  auto& pools = spare.of[gpu];
+  if (pools.empty()) return make_allocator(gpu);
+  CachingAllocator* const pool = pools.back();
+  pools.pop_back();
+  return pool;
+}
+
+void leave_pool(int gpu, CachingAllocator* pool) {
+  SparePools& spare = spare_pools();
+  const std::lock_guard lock(spare.mutex);
+  spare.of[gpu].push_back(pool);
+}
 
 }  // namespace
 
@@ -27,13 +57,14 @@ RandomOffset random_offset(std::uint64_t seed, std::uint64_t offset) {
 
 Graph::Graph(Device gpu)
     : gpu_(gpu),
-      pool_(make_allocator(gpu.index)),
+      pool_(take_pool(gpu.index)),
       random_(empty({1}, {.dtype = DType::i64, .device = gpu})) {}
 
 Graph::~Graph() {
   if (recording_) destroy(recording_);
   pool_->keep_cache(false);
   pool_->empty_cache();
+  leave_pool(gpu_.index, pool_);
 }
 
 void Graph::record(const std::function<void()>& f) {

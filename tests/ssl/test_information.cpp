@@ -56,9 +56,12 @@ Tensor units(std::int64_t n) {
       1);
 }
 
-Json golden() {
-  std::ifstream file("tests/ssl/information_golden.json");
-  return Json::parse(file);
+const Json& golden() {
+  static const Json all = [] {
+    std::ifstream file("tests/ssl/information_golden.json");
+    return Json::parse(file);
+  }();
+  return all;
 }
 
 double element(const Tensor& x, std::int64_t i) { return x.data<double>()[i]; }
