@@ -1,9 +1,10 @@
 #pragma once
 // Elementwise operations. Two tensors broadcast (shapes aligned at the last dimension, sizes equal
 // or 1) and meet in promote(a.dtype, b.dtype). A scalar takes the tensor's dtype; with an integer
-// tensor a fractional scalar, and every function of reals, converts the tensor to f32 first. Each
-// rule stands beside its function in elementwise.cpp; where a derivative has a jump, the value used
-// is given here.
+// tensor a fractional scalar, and every function of reals, converts the tensor to f32 first.
+// Integers that leave their range wrap around, here and in sums and products. Each rule stands
+// beside its function in elementwise.cpp; where a derivative has a jump, the value used is given
+// here.
 #include <invar/core/tensor.hpp>
 
 namespace invar {

@@ -82,7 +82,7 @@ Tensor max_pool2d_backward(const Tensor& gradient, const Tensor& indices, const 
 }
 
 // dy[w] = dx[winner of w]
-Tensor maximum(const char* op, const Tensor& input, const Windows& windows) {
+Tensor max_over(const char* op, const Tensor& input, const Windows& windows) {
   const Dims& s = input.shape();
   check(s[1] * s[2] <= std::numeric_limits<std::int32_t>::max(), op,
         "expected an image of fewer than 2^31 pixels, got {}", s);
@@ -101,7 +101,7 @@ Tensor maximum(const char* op, const Tensor& input, const Windows& windows) {
 Tensor avg_pool2d_backward(const Tensor& gradient, const Windows& windows);
 
 // dy = the same averages of dx
-Tensor average(const char* op, const Tensor& input, const Windows& windows) {
+Tensor average_over(const char* op, const Tensor& input, const Windows& windows) {
   const auto& [rows, columns] = windows;
   const Tensor x = contiguous(input);
   Tensor out = empty({x.shape()[0], rows.count, columns.count, x.shape()[3]}, x.options());
@@ -118,31 +118,31 @@ Tensor avg_pool2d_backward(const Tensor& gradient, const Windows& windows) {
   Tensor out = empty({g.shape()[0], rows.size, columns.size, g.shape()[3]}, g.options());
   kernel(&Kernels::avg_pool2d_backward, g.device(), "avg_pool2d_backward")(g, rows, columns, out);
   return record("avg_pool2d_backward", {g}, out, [windows](const Tensor& c) -> Tensors {
-    return {average("avg_pool2d", c, windows)};
+    return {average_over("avg_pool2d", c, windows)};
   });
 }
 
 }  // namespace
 
 Tensor max_pool2d(const Tensor& x, Size2 kernel_size, std::optional<Size2> stride, Size2 padding) {
-  return maximum(
+  return max_over(
       "max_pool2d", x,
       sliding_windows("max_pool2d", x, kernel_size, stride.value_or(kernel_size), padding, false));
 }
 
 Tensor avg_pool2d(const Tensor& x, Size2 kernel_size, std::optional<Size2> stride, Size2 padding,
                   bool count_include_pad) {
-  return average("avg_pool2d", x,
-                 sliding_windows("avg_pool2d", x, kernel_size, stride.value_or(kernel_size),
-                                 padding, count_include_pad));
+  return average_over("avg_pool2d", x,
+                      sliding_windows("avg_pool2d", x, kernel_size, stride.value_or(kernel_size),
+                                      padding, count_include_pad));
 }
 
 Tensor adaptive_max_pool2d(const Tensor& x, Size2 output) {
-  return maximum("adaptive_max_pool2d", x, adaptive_windows("adaptive_max_pool2d", x, output));
+  return max_over("adaptive_max_pool2d", x, adaptive_windows("adaptive_max_pool2d", x, output));
 }
 
 Tensor adaptive_avg_pool2d(const Tensor& x, Size2 output) {
-  return average("adaptive_avg_pool2d", x, adaptive_windows("adaptive_avg_pool2d", x, output));
+  return average_over("adaptive_avg_pool2d", x, adaptive_windows("adaptive_avg_pool2d", x, output));
 }
 
 }  // namespace invar

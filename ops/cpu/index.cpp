@@ -1,6 +1,7 @@
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
+#include <invar/ops/functors/binary.hpp>
 #include <invar/ops/functors/convert.hpp>
 
 namespace invar::cpu {
@@ -85,6 +86,7 @@ void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& 
   visit_number(out.dtype(), "scatter_add", [&]<class T>() {
     const T* const from = src.data<T>();
     T* const to = out.data<T>();
+    const auto add_to = [](T& sum, T term) { sum = functors::Add()(sum, term); };
     if (dim == index.dim() - 1) {
       // Each line along dim on its own: its elements are neighbours in memory.
       parallel_for(
@@ -94,8 +96,8 @@ void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& 
               for (std::int64_t l = 0; l < length; ++l) {
                 for (std::int64_t t = 0; t < terms; ++t) {
                   const std::int64_t i = indices[at[0] + l * index_step + t * index_stride];
-                  to[at[2] + l * out_step + i * out_stride] +=
-                      from[at[1] + l * src_step + t * src_stride];
+                  add_to(to[at[2] + l * out_step + i * out_stride],
+                         from[at[1] + l * src_step + t * src_stride]);
                 }
               }
             });
@@ -110,8 +112,8 @@ void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& 
             nest.run(begin, end, [&](const std::array<std::int64_t, 3>& at, std::int64_t length) {
               for (std::int64_t l = 0; l < length; ++l) {
                 const std::int64_t i = indices[at[0] + l * index_step + t * index_stride];
-                to[at[2] + l * out_step + i * out_stride] +=
-                    from[at[1] + l * src_step + t * src_stride];
+                add_to(to[at[2] + l * out_step + i * out_stride],
+                       from[at[1] + l * src_step + t * src_stride]);
               }
             });
           }

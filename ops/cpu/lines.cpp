@@ -132,7 +132,7 @@ void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) {
       functors::Accumulator<T> total = 0;
       for (std::int64_t k = 0; k < n; ++k) {
         const std::int64_t i = reverse ? n - 1 - k : k;
-        total += from[i];
+        total += static_cast<functors::Accumulator<T>>(from[i]);
         to[i] = static_cast<T>(total);
       }
     });

@@ -2,6 +2,7 @@
 // The maths of two elements, for CPU and GPU alike; T is any number type.
 #include <cmath>
 #include <invar/core/host_device.hpp>
+#include <invar/ops/functors/convert.hpp>
 #include <invar/ops/kernels.hpp>
 #include <type_traits>
 
@@ -10,9 +11,9 @@ namespace invar::functors {
 // One line each: these are tables.
 // clang-format off
 
-struct Add { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a + b); } };
-struct Sub { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a - b); } };
-struct Mul { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(a * b); } };
+struct Add { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) + Wrapping<T>(b)); } };
+struct Sub { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) - Wrapping<T>(b)); } };
+struct Mul { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b)); } };
 /// Reals only: integers are promoted to f32 before they are divided.
 struct Div { template <class T> INVAR_HD T operator()(T a, T b) const { if constexpr (std::is_floating_point_v<T>) { return a / b; } else { return T(0); } } };
 struct Pow { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(std::pow(a, b)); } };

@@ -2,6 +2,7 @@
 // Indexing and sorting: the functors of one element, which are the GPU's kernels, for CPU and GPU
 // alike.
 #include <invar/core/dtype.hpp>
+#include <invar/ops/functors/binary.hpp>
 #include <invar/ops/functors/stored.hpp>
 #include <invar/ops/functors/strided.hpp>
 
@@ -61,7 +62,8 @@ struct ScatterLine {
     std::int64_t at[3];
     lines.locate(i, at);
     for (std::int64_t t = 0; t < terms; ++t) {
-      out[at[2] + index[at[0] + t * index_stride] * out_stride] += src[at[1] + t * src_stride];
+      T& sum = out[at[2] + index[at[0] + t * index_stride] * out_stride];
+      sum = Add()(sum, src[at[1] + t * src_stride]);
     }
   }
 };
@@ -97,7 +99,7 @@ struct ScatterRuns {
     if (i > 0 && keys[i - 1] == key) return;
     Computed<S> total = widen(out[key]);
     for (std::int64_t k = i; k < count && keys[k] == key; ++k) {
-      total += widen(src[operand.at(numbers[k])]);
+      total = Add()(total, widen(src[operand.at(numbers[k])]));
     }
     out[key] = convert<S>(total);
   }

@@ -14,9 +14,9 @@
 
 namespace invar::functors {
 
-/// What values of type T are summed and multiplied in.
+/// What values of type T are summed and multiplied in; integers wrap around (convert.hpp).
 template <class T>
-using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, std::int64_t>;
+using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
 
 template <class T>
 struct Sum {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <invar/core/host_device.hpp>
+#include <invar/ops/functors/binary.hpp>
 #include <invar/ops/functors/convert.hpp>
 #include <invar/ops/kernels.hpp>
 #include <type_traits>
@@ -16,12 +17,12 @@ namespace invar::functors {
 struct Integers { static constexpr bool kIntegers = true; };
 struct RealsOnly { static constexpr bool kIntegers = false; };
 
-struct Neg : Integers { template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(-x); } };
-struct Abs : Integers { template <class T> INVAR_HD T operator()(T x) const { return x < T(0) ? static_cast<T>(-x) : static_cast<T>(x + T(0)); } };
+struct Neg : Integers { template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(-Wrapping<T>(x)); } };
+struct Abs : Integers { template <class T> INVAR_HD T operator()(T x) const { return x < T(0) ? Neg()(x) : static_cast<T>(x + T(0)); } };
 struct Sign : Integers { template <class T> INVAR_HD T operator()(T x) const { return x > T(0) ? T(1) : x < T(0) ? static_cast<T>(-1) : x; } };
-struct Square : Integers { template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(x * x); } };
-struct AddScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(x + convert<T>(s)); } };
-struct MulScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(x * convert<T>(s)); } };
+struct Square : Integers { template <class T> INVAR_HD T operator()(T x) const { return Mul()(x, x); } };
+struct AddScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return Add()(x, convert<T>(s)); } };
+struct MulScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return Mul()(x, convert<T>(s)); } };
 /// NaN stays NaN.
 struct Clamp : Integers { double low, high; template <class T> INVAR_HD T operator()(T x) const { return static_cast<double>(x) < low ? static_cast<T>(low) : static_cast<double>(x) > high ? static_cast<T>(high) : x; } };
 

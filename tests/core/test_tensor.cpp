@@ -12,6 +12,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <limits>
@@ -207,6 +208,40 @@ TEST_CASE("promotion: floating beats integer beats boolean, then the wider wins"
   CHECK((of(DType::i32) + 0.5).dtype() == DType::f32);
   CHECK(exp(of(DType::u8)).dtype() == DType::f32);
   CHECK((of(DType::boolean) + 1).dtype() == DType::f32);
+}
+
+TEST_CASE("integers that leave their range wrap around", "[unit]") {
+  const auto check = [&]<class T>(T) {
+    CAPTURE(sizeof(T));
+    const T low = std::numeric_limits<T>::lowest(), high = std::numeric_limits<T>::max();
+    const auto of = [&](std::vector<T> values) {
+      return clone(from_blob(values.data(), {static_cast<std::int64_t>(values.size())},
+                             {.dtype = dtype_of<T>}));
+    };
+    const auto same = [&](const Tensor& got, std::vector<T> expected) {
+      return all(eq(got, of(std::move(expected)))).template item<bool>();
+    };
+    const Tensor x = of({high, low}), one = of({1, 1});
+    CHECK(same(x + one, {low, static_cast<T>(low + 1)}));
+    CHECK(same(x - one, {static_cast<T>(high - 1), high}));
+    CHECK(same(x + 1.0, {low, static_cast<T>(low + 1)}));
+    CHECK(same(x * 2.0, {static_cast<T>(-2), 0}));
+    CHECK(same(x * x, {1, 0}));
+    CHECK(same(square(x), {1, 0}));
+    CHECK(same(cumsum(of({high, 1, 1}), 0), {high, low, static_cast<T>(low + 1)}));
+    CHECK(same(scatter_add(x, 0, zeros({1}, {.dtype = DType::i64}), of({1})), {low, low}));
+    if (std::is_signed_v<T>) {
+      CHECK(same(-x, {static_cast<T>(-high), low}));
+      CHECK(same(abs(x), {high, low}));
+    }
+  };
+  check(std::int64_t{});
+  check(std::int32_t{});
+  check(std::uint8_t{});
+  std::vector<std::int64_t> highest(2, std::numeric_limits<std::int64_t>::max());
+  const Tensor x = from_blob(highest.data(), {2}, {.dtype = DType::i64});
+  CHECK(sum(x).item<std::int64_t>() == -2);
+  CHECK(prod(x).item<std::int64_t>() == 1);
 }
 
 TEST_CASE("a scalar is compared as the number it is", "[unit]") {
