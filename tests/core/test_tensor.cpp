@@ -228,7 +228,6 @@ TEST_CASE("integers that leave their range wrap around", "[unit]") {
     CHECK(same(x * 2.0, {static_cast<T>(-2), 0}));
     CHECK(same(x * x, {1, 0}));
     CHECK(same(square(x), {1, 0}));
-    CHECK(same(cumsum(of({high, 1, 1}), 0), {high, low, static_cast<T>(low + 1)}));
     CHECK(same(scatter_add(x, 0, zeros({1}, {.dtype = DType::i64}), of({1})), {low, low}));
     if (std::is_signed_v<T>) {
       CHECK(same(-x, {static_cast<T>(-high), low}));
@@ -242,6 +241,7 @@ TEST_CASE("integers that leave their range wrap around", "[unit]") {
   const Tensor x = from_blob(highest.data(), {2}, {.dtype = DType::i64});
   CHECK(sum(x).item<std::int64_t>() == -2);
   CHECK(prod(x).item<std::int64_t>() == 1);
+  CHECK(cumsum(x, 0).data<std::int64_t>()[1] == -2);
 }
 
 TEST_CASE("a scalar is compared as the number it is", "[unit]") {
