@@ -39,7 +39,7 @@ std::string_view cut(std::string_view text, int limit) {
 
 /// "0:07", "12:03", "25:00:00".
 std::string duration(double seconds) {
-  const auto s = static_cast<std::int64_t>(std::min(std::max(seconds, 0.0), 1e9) + 0.5);
+  const std::int64_t s = std::llround(std::clamp(seconds, 0.0, 1e9));
   if (s < 3600) return fmt::format("{}:{:02}", s / 60, s % 60);
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }

@@ -20,7 +20,8 @@ constexpr std::int64_t kMaxBytes = std::int64_t{1} << 36;
 class GzipFile {
  public:
   explicit GzipFile(const std::string& path) : path_(path) {
-    FileReader{path};  // an Error if it is not a file that can be read: zlib waits for pipes
+    // An Error if it is not a file that can be read: zlib waits for pipes.
+    const FileReader readable(path);
     file_.reset(gzopen(path.c_str(), "rb"));
     check(file_ != nullptr, "read_idx", "{}: expected a readable file", path);
     gzbuffer(file_.get(), 1 << 17);

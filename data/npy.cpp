@@ -148,7 +148,7 @@ Tensor read_npy(const std::filesystem::path& path) {
   file.read(0, start.data(), std::min<std::uint64_t>(file.size(), start.size()));
   check(file.size() >= 10 && std::string_view(start.data(), 6) == kMagic, "npy",
         "expected '{}' to begin with \\x93NUMPY, got another file of {} bytes", name, file.size());
-  const int version = start[6];
+  const int version = static_cast<unsigned char>(start[6]);
   check(version >= 1 && version <= 3, "npy", "expected version 1, 2 or 3 of '{}', got {}", name,
         version);
   const std::uint64_t length_bytes = version == 1 ? 2 : 4;

@@ -191,7 +191,7 @@ std::optional<fs::path> CheckpointFolder::latest() const {
 }
 
 std::optional<fs::path> CheckpointFolder::best() const {
-  const fs::path path = folder_ / kBest;
+  fs::path path = folder_ / kBest;
   if (!fs::exists(path)) return std::nullopt;
   return path;
 }

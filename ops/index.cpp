@@ -115,7 +115,7 @@ Tensor one_hot(const Tensor& index, std::int64_t classes) {
 Tensor cat(const Tensors& tensors, int dim) {
   check(!tensors.empty(), "cat", "expected at least one tensor, got none");
   const Dims& first = tensors[0].shape();
-  check(first.size() > 0, "cat", "expected at least one dimension, got scalars: use stack");
+  check(!first.empty(), "cat", "expected at least one dimension, got scalars: use stack");
   const int d = wrap_dim(dim, first.size(), "cat");
   DType dtype = tensors[0].dtype();
   Dims shape = first;

@@ -13,7 +13,7 @@ Tensor mse_loss(const Tensor& input, const Tensor& expected, LossReduction reduc
   check(x.shape() == target.shape(), "mse_loss",
         "expected a target of shape {}, got {}: broadcasting it is seldom meant; expand() it if so",
         x.shape(), target.shape());
-  const Tensor loss = square(x - target);
+  Tensor loss = square(x - target);
   switch (reduction) {
     case LossReduction::none:
       return loss;

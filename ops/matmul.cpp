@@ -184,7 +184,7 @@ Equation parse(std::string_view text, std::size_t operands) {
       check((index >= 'a' && index <= 'z') || (index >= 'A' && index <= 'Z'), "einsum",
             "expected letters, commas and \"->\", got '{}' in \"{}\"{}", index, text,
             index == '.' ? ": write the indices instead of \"...\"" : "");
-      ++count[static_cast<std::size_t>(index)];
+      ++count[static_cast<unsigned char>(index)];
     }
   }
   if (arrow == std::string::npos) {
@@ -196,7 +196,7 @@ Equation parse(std::string_view text, std::size_t operands) {
   out.result = all.substr(arrow + 2);
   for (std::size_t i = 0; i < out.result.size(); ++i) {
     const char index = out.result[i];
-    check(index >= 'A' && index <= 'z' && count[static_cast<std::size_t>(index)] > 0 &&
+    check(index >= 'A' && index <= 'z' && count[static_cast<unsigned char>(index)] > 0 &&
               out.result.find(index, i + 1) == std::string::npos,
           "einsum", "expected a result of indices of the operands, each once, got '{}' in \"{}\"",
           index, text);
@@ -297,7 +297,7 @@ Tensor einsum(std::string_view equation, const Tensors& factors) {
     check_operands("einsum", operands[0], operands[i]);
     inputs.push_back(named(operands[i], indices.operands[i], equation));
     for (char index : inputs.back().indices) {
-      std::int64_t& size = sizes[static_cast<std::size_t>(index)];
+      std::int64_t& size = sizes[static_cast<unsigned char>(index)];
       if (size < 0) size = inputs.back().size(index);
       check(size == inputs.back().size(index), "einsum",
             "expected equal sizes for index '{}' in \"{}\", got {} and {}", index, equation, size,

@@ -21,7 +21,7 @@ PendingCopy::PendingCopy(const Tensor& x) {
 PendingCopy::~PendingCopy() {
   try {
     get();
-  } catch (...) {  // a GPU that failed: whoever uses it next is told
+  } catch (...) {  // NOLINT(bugprone-empty-catch): a GPU that failed; its next user is told
   }
 }
 

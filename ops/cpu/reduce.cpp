@@ -167,7 +167,8 @@ void run(const Reducer& r, const Tensor& x, const Dims& out_shape, void* out) {
 
 template <class T>
 void var(double correction, const Tensor& x, const Tensor& out) {
-  const auto terms = static_cast<double>(x.numel() / std::max<std::int64_t>(out.numel(), 1));
+  const std::int64_t per_output = x.numel() / std::max<std::int64_t>(out.numel(), 1);
+  const auto terms = static_cast<double>(per_output);
   std::vector<double> means(static_cast<std::size_t>(out.numel()));
   const functors::Mean<T> mean(terms);
   run(erase<T>(mean), x, out.shape(), means.data());
@@ -212,7 +213,7 @@ bool all_finite(const Tensor& x) {
     nest.run(0, x.numel(), [&](const std::array<std::int64_t, 1>& at, std::int64_t length) {
       const T* run = x.data<T>() + at[0];
       for (std::int64_t i = 0; i < length; ++i)
-        finite &= static_cast<bool>(std::isfinite(static_cast<double>(run[i * step])));
+        finite &= std::isfinite(static_cast<double>(run[i * step]));
     });
   });
   return finite;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <invar/core/error.hpp>
@@ -129,8 +130,8 @@ double permutation_test(std::span<const double> a, std::span<const double> b) {
     ++ways;
     if (difference(sum) >= observed) ++as_large;
     // The next larger number with as many bits.
-    const std::uint32_t lowest = chosen & -chosen, carried = chosen + lowest;
-    chosen = carried | (((chosen ^ carried) >> 2) / lowest);
+    const std::uint32_t carried = chosen + (chosen & -chosen);
+    chosen = carried | (chosen ^ carried) >> (2 + std::countr_zero(chosen));
   }
   return static_cast<double>(as_large) / static_cast<double>(ways);
 }

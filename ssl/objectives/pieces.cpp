@@ -17,7 +17,8 @@ Tensor mean_over_pairs(std::size_t views,
       total = total.defined() ? total + f(a, b) : f(a, b);
     }
   }
-  return total / static_cast<double>(views * (views - 1) / 2);
+  const std::size_t pairs = views * (views - 1) / 2;
+  return total / static_cast<double>(pairs);
 }
 
 Tensor mean_over_ordered_pairs(std::size_t views,

@@ -233,7 +233,7 @@ TEST_CASE("Reductions of many values are the CPU's", "[cuda]") {
                            : to(randn(shape, {}, generator), dtype);
       for (const Dims& dims : {Dims{}, Dims{0}, Dims{-1}}) {
         check_function({x}, tolerance, [&](const Tensors& in) -> Tensors {
-          const Tensor v = in[0];
+          const Tensor& v = in[0];
           Tensors all{sum(v, dims), amax(v, dims), amin(v, dims), any(v, dims),
                       invar::all(v, dims)};
           if (is_floating(dtype)) {
@@ -297,7 +297,7 @@ TEST_CASE("Gathering and scattering are the CPU's, bit for bit", "[cuda]") {
     // One line, few long ones, many short ones (each has a thread), rows of an embedding.
     for (const Dims& shape : {Dims{4001}, {3, 2000}, {40000, 2}, {500, 33}}) {
       CAPTURE(shape);
-      for (int dim = 0; dim < static_cast<int>(shape.size()); ++dim) {
+      for (int dim = 0; dim < shape.size(); ++dim) {
         Dims from = shape;
         from[dim] = 7;
         const Tensor index = randint(0, 7, shape, {.dtype = DType::i64}, generator);
