@@ -12,7 +12,6 @@
 
 using namespace invar;
 using namespace invar::test;
-using Catch::Matchers::ContainsSubstring;
 
 namespace {
 

@@ -194,12 +194,11 @@ TEST_CASE("Crop, erase and normalize touch the right pixels", "[unit]") {
   canvas.reset(image);
   crop(canvas, {2, 1, 3, 4});
   std::vector<float> got = result(canvas);
-  for (int y = 0; y < 3; ++y) {
-    for (int x = 0; x < 4; ++x) {
-      for (int c = 0; c < 3; ++c) {
-        const auto at = static_cast<std::size_t>(((y + 2) * 5 + x + 1) * 3 + c);
-        REQUIRE(got[static_cast<std::size_t>((y * 4 + x) * 3 + c)] ==
-                Approx(image.pixels[at] / 255.0));
+  for (std::size_t y = 0; y < 3; ++y) {
+    for (std::size_t x = 0; x < 4; ++x) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        const std::size_t at = ((y + 2) * 5 + x + 1) * 3 + c;
+        REQUIRE(got[(y * 4 + x) * 3 + c] == Approx(image.pixels[at] / 255.0));
       }
     }
   }
@@ -207,13 +206,12 @@ TEST_CASE("Crop, erase and normalize touch the right pixels", "[unit]") {
   const std::vector<float> values{0.1f, 0.2f, 0.3f};
   erase(canvas, {1, 3, 4, 2}, values);
   got = result(canvas);
-  for (int y = 0; y < 6; ++y) {
-    for (int x = 0; x < 5; ++x) {
-      for (int c = 0; c < 3; ++c) {
-        const auto at = static_cast<std::size_t>((y * 5 + x) * 3 + c);
+  for (std::size_t y = 0; y < 6; ++y) {
+    for (std::size_t x = 0; x < 5; ++x) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        const std::size_t at = (y * 5 + x) * 3 + c;
         const bool inside = y >= 1 && y < 5 && x >= 3;
-        const double expected =
-            inside ? double{values[static_cast<std::size_t>(c)]} : image.pixels[at] / 255.0;
+        const double expected = inside ? double{values[c]} : image.pixels[at] / 255.0;
         REQUIRE(got[at] == Approx(expected));
       }
     }

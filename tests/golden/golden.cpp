@@ -93,8 +93,8 @@ Tensor uniform(const std::string& name, const Dims& shape, DType dtype, double o
 
 Tensor initial(const std::string& name, const Dims& shape, DType dtype) {
   if (shape.size() >= 2) {
-    const double fan_in = static_cast<double>(invar::numel_of(shape) / shape[0]);
-    return uniform(name, shape, dtype, 0, std::sqrt(6 / fan_in));
+    const std::int64_t fan_in = invar::numel_of(shape) / shape[0];
+    return uniform(name, shape, dtype, 0, std::sqrt(6 / static_cast<double>(fan_in)));
   }
   if (name.ends_with(".weight") || name.ends_with(".running_var")) {
     return uniform(name, shape, dtype, 1, 0.2);

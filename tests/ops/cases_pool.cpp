@@ -116,7 +116,9 @@ OpCases cases() {
   const std::pair<Dims, Size2> adaptive[] = {
       {{2, 7, 10, 3}, {3, 4}}, {{2, 5, 4, 3}, 1}, {{1, 3, 4, 2}, {3, 4}}, {{1, 2, 3, 2}, {5, 4}},
       {{1, 1, 1, 2}, 3},       {{0, 5, 4, 3}, 1}, {{3, 4, 4, 40}, 1}};
-  for (const auto& [shape, count] : adaptive) {
+  for (const auto& problem : adaptive) {
+    const Dims& shape = problem.first;
+    const Size2 count = problem.second;
     const auto along = [](std::int64_t size, std::int64_t n) -> Window {
       return [size, n](std::int64_t i) {
         const double step = static_cast<double>(size) / static_cast<double>(n);
@@ -128,13 +130,12 @@ OpCases cases() {
     const Window rows = along(shape[1], count.height), columns = along(shape[2], count.width);
     const auto add = [&](const char* name, Tensor (*op)(const Tensor&, Size2),
                          double (*pool)(const std::vector<double>&)) {
-      all.push_back({.name = fmt::format("{} {} to {}x{}", name, shape, count.height, count.width),
-                     .inputs = {real(shape)},
-                     .f = [op, count = count](const Tensors& x) { return op(x[0], count); },
-                     .reference =
-                         [=, count = count](const Tensors& x) {
-                           return naive_pool(x[0], count, rows, columns, pool);
-                         }});
+      all.push_back(
+          {.name = fmt::format("{} {} to {}x{}", name, shape, count.height, count.width),
+           .inputs = {real(shape)},
+           .f = [op, count](const Tensors& x) { return op(x[0], count); },
+           .reference =
+               [=](const Tensors& x) { return naive_pool(x[0], count, rows, columns, pool); }});
     };
     add("adaptive_max_pool2d", adaptive_max_pool2d,
         [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); });

@@ -17,7 +17,6 @@
 
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
-using Catch::Matchers::MessageMatches;
 using Catch::Matchers::WithinRel;
 
 namespace {
