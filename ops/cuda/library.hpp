@@ -7,6 +7,7 @@
 #include <invar/core/tensor.hpp>
 #include <list>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -110,8 +111,9 @@ class Workspace {
 
   std::size_t bytes() const { return bytes_; }
   void* data() const {
-    const auto address = reinterpret_cast<std::uintptr_t>(memory_.raw_data());
-    return reinterpret_cast<void*>((address + kAlignment - 1) / kAlignment * kAlignment);
+    void* start = memory_.raw_data();
+    std::size_t room = bytes_ + kAlignment;
+    return std::align(kAlignment, bytes_, start, room);
   }
 
  private:

@@ -106,7 +106,7 @@ Interval difference_interval(std::span<const double> a, std::span<const double> 
   return around(mean_of(a) - mean_of(b), std::sqrt(v), dof, level);
 }
 
-// Every subset of size n stands for one way: `chosen` counts through the bit masks of n bits.
+// Every subset of size n stands for one way: `chosen` runs over the bit masks of n bits.
 double permutation_test(std::span<const double> a, std::span<const double> b) {
   check_finite("permutation_test", a, 1);
   check_finite("permutation_test", b, 1);
@@ -124,14 +124,12 @@ double permutation_test(std::span<const double> a, std::span<const double> b) {
   for (const double v : values) scale = std::max(scale, std::abs(v));
   const double observed = difference(std::accumulate(a.begin(), a.end(), 0.0)) - 1e-12 * scale;
   std::uint64_t ways = 0, as_large = 0;
-  for (std::uint32_t chosen = (1U << n) - 1; chosen < (1U << all);) {
+  for (std::uint32_t chosen = 0; chosen < 1U << all; ++chosen) {
+    if (static_cast<std::size_t>(std::popcount(chosen)) != n) continue;
     double sum = 0;
     for (std::size_t i = 0; i < all; ++i) sum += (chosen >> i & 1U) != 0 ? values[i] : 0;
     ++ways;
     if (difference(sum) >= observed) ++as_large;
-    // The next larger number with as many bits.
-    const std::uint32_t carried = chosen + (chosen & -chosen);
-    chosen = carried | (chosen ^ carried) >> (2 + std::countr_zero(chosen));
   }
   return static_cast<double>(as_large) / static_cast<double>(ways);
 }
