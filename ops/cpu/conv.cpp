@@ -1,12 +1,14 @@
 // f32 convolution by oneDNN: images stay plain [N, H, W, C]; the layout of the weight is oneDNN's
 // choice, so our [O, kh, kw, I] is reordered on the way in and the weight's gradient on the way
 // out. Winograd's algorithm takes over where it is faster (winograd.hpp); on AVX2 machines an own
-// kernel makes most other weight gradients. bf16 is oneDNN's, too, where the processor has it;
-// elsewhere all of the above, on widened copies.
+// kernel makes most other weight gradients. bf16 is oneDNN's, too, where the processor has it, on
+// AMX with narrow images side by side (image_rows.hpp); elsewhere all of the above, on widened
+// copies.
 #include <invar/ops/conv_choices.hpp>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
+#include <invar/ops/cpu/image_rows.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/onednn.hpp>
 #include <invar/ops/cpu/winograd.hpp>
@@ -121,6 +123,68 @@ bool is_winograd(const ConvProblem& problem, const Dims& outputs, const Conv2dOp
   return winograd_pays(problem, outputs);
 }
 
+/// How images are to stand side by side in this pass, if at all; x has the shape of the input.
+std::optional<ImageRows> rows_for(ConvPass pass, const Tensor& x, const Dims& weight,
+                                  const Conv2dOptions& o) {
+  if (!prefers_image_rows(pass, x.dtype(), x.shape()[2])) return {};
+  return image_rows(x.shape(), weight, o);
+}
+
+// --- oneDNN's convolutions, f32 and bf16
+
+void direct_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                   const Conv2dOptions& o, const Tensor& out) {
+  const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
+  const bool with_bias = bias.defined();
+  const onednn::Primitive conv =
+      onednn::primitive(p.key("conv2d").add(with_bias), [&] { return p.forward(with_bias); });
+  const auto layout = conv.desc(dnnl::query::weights_md);
+  const Tensor w = onednn::reordered(p.key("conv2d weight"), weight, p.weight_desc(), layout);
+  std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
+                                                  {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
+                                                  {DNNL_ARG_DST, onednn::memory(out, p.y_desc())}};
+  if (with_bias) arguments[DNNL_ARG_BIAS] = onednn::memory(bias);
+  onednn::execute(conv, std::move(arguments));
+}
+
+void direct_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
+                           const Tensor& out) {
+  const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
+  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_input"), [&] {
+    return dnnl::convolution_backward_data::primitive_desc(
+        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(), p.any_weight(),
+        p.y_desc(), p.strides(), p.dilates(), p.padding(), p.padding(), p.forward(false),
+        onednn::attributes());
+  });
+  const auto layout = conv.desc(dnnl::query::weights_md);
+  const Tensor w =
+      onednn::reordered(p.key("conv2d_backward_input weight"), weight, p.weight_desc(), layout);
+  onednn::execute(conv, {{DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
+                         {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
+                         {DNNL_ARG_DIFF_SRC, onednn::memory(out, p.x_desc())}});
+}
+
+void direct_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
+                            const Tensor& out) {
+  const Problem p{x.shape(), out.shape(), gradient.shape(), o, x.dtype()};
+  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {
+    return dnnl::convolution_backward_weights::primitive_desc(
+        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(),
+        onednn::any(p.weight_dims(), computed_in(p.dtype)), p.y_desc(), p.strides(), p.dilates(),
+        p.padding(), p.padding(), p.forward(false), onednn::attributes());
+  });
+  const auto layout = conv.desc(dnnl::query::diff_weights_md);
+  const bool direct = layout == p.weight_gradient_desc();
+  const Tensor w = direct ? out : onednn::bytes_for(layout);
+  onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
+                         {DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
+                         {DNNL_ARG_DIFF_WEIGHTS, onednn::memory(w, layout)}});
+  if (!direct) {
+    onednn::reorder(p.key("conv2d_backward_weight weight"), w, layout, out,
+                    p.weight_gradient_desc());
+  }
+}
+
 }  // namespace
 
 void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& o,
@@ -143,17 +207,12 @@ void conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Con
                   out.shape(), o, [&] { conv2d(x, weight, bias, o, out); })) {
     return winograd_conv2d(x, weight, bias, o, out);
   }
-  const Problem p{x.shape(), weight.shape(), out.shape(), o, x.dtype()};
-  const bool with_bias = bias.defined();
-  const onednn::Primitive conv =
-      onednn::primitive(p.key("conv2d").add(with_bias), [&] { return p.forward(with_bias); });
-  const auto layout = conv.desc(dnnl::query::weights_md);
-  const Tensor w = onednn::reordered(p.key("conv2d weight"), weight, p.weight_desc(), layout);
-  std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
-                                                  {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
-                                                  {DNNL_ARG_DST, onednn::memory(out, p.y_desc())}};
-  if (with_bias) arguments[DNNL_ARG_BIAS] = onednn::memory(bias);
-  onednn::execute(conv, std::move(arguments));
+  if (const auto rows = rows_for(ConvPass::forward, x, weight.shape(), o)) {
+    const Tensor wide = rows->room(out, rows->y_pitch);
+    direct_conv2d(rows->pack(x, rows->x_pitch), weight, bias, o, wide);
+    return rows->unpack(wide, rows->y_pitch, out);
+  }
+  direct_conv2d(x, weight, bias, o, out);
 }
 
 void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const Conv2dOptions& o,
@@ -177,19 +236,12 @@ void conv2d_backward_input(const Tensor& gradient, const Tensor& weight, const C
           gradient.shape(), o, [&] { conv2d_backward_input(gradient, weight, o, out); })) {
     return winograd_conv2d_backward_input(gradient, weight, o, out);
   }
-  const Problem p{out.shape(), weight.shape(), gradient.shape(), o, out.dtype()};
-  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_input"), [&] {
-    return dnnl::convolution_backward_data::primitive_desc(
-        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(), p.any_weight(),
-        p.y_desc(), p.strides(), p.dilates(), p.padding(), p.padding(), p.forward(false),
-        onednn::attributes());
-  });
-  const auto layout = conv.desc(dnnl::query::weights_md);
-  const Tensor w =
-      onednn::reordered(p.key("conv2d_backward_input weight"), weight, p.weight_desc(), layout);
-  onednn::execute(conv, {{DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
-                         {DNNL_ARG_WEIGHTS, onednn::memory(w, layout)},
-                         {DNNL_ARG_DIFF_SRC, onednn::memory(out, p.x_desc())}});
+  if (const auto rows = rows_for(ConvPass::backward_input, out, weight.shape(), o)) {
+    const Tensor wide = rows->room(out, rows->x_pitch);
+    direct_backward_input(rows->pack(gradient, rows->y_pitch), weight, o, wide);
+    return rows->unpack(wide, rows->x_pitch, out);
+  }
+  direct_backward_input(gradient, weight, o, out);
 }
 
 void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2dOptions& o,
@@ -212,23 +264,11 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
       prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
     return conv2d_backward_weight_avx2(gradient, x, o, out);
   }
-  const Problem p{x.shape(), out.shape(), gradient.shape(), o, x.dtype()};
-  const onednn::Primitive conv = onednn::primitive(p.key("conv2d_backward_weight"), [&] {
-    return dnnl::convolution_backward_weights::primitive_desc(
-        onednn::engine(), dnnl::algorithm::convolution_direct, p.x_desc(),
-        onednn::any(p.weight_dims(), computed_in(p.dtype)), p.y_desc(), p.strides(), p.dilates(),
-        p.padding(), p.padding(), p.forward(false), onednn::attributes());
-  });
-  const auto layout = conv.desc(dnnl::query::diff_weights_md);
-  const bool direct = layout == p.weight_gradient_desc();
-  const Tensor w = direct ? out : onednn::bytes_for(layout);
-  onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, p.x_desc())},
-                         {DNNL_ARG_DIFF_DST, onednn::memory(gradient, p.y_desc())},
-                         {DNNL_ARG_DIFF_WEIGHTS, onednn::memory(w, layout)}});
-  if (!direct) {
-    onednn::reorder(p.key("conv2d_backward_weight weight"), w, layout, out,
-                    p.weight_gradient_desc());
+  if (const auto rows = rows_for(ConvPass::backward_weight, x, out.shape(), o)) {
+    return direct_backward_weight(rows->pack(gradient, rows->y_pitch), rows->pack(x, rows->x_pitch),
+                                  o, out);
   }
+  direct_backward_weight(gradient, x, o, out);
 }
 
 }  // namespace invar::cpu

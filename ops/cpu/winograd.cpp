@@ -364,7 +364,7 @@ bool has_winograd(DType dtype) {
 bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
   const bool is_bf16 = problem.dtype == DType::bf16;
   // oneDNN generates wider instructions than the baseline's.
-  if (isa() == Isa::baseline) return false;
+  if (isa() == Isa::baseline || (is_bf16 && has_amx())) return false;
   const bool is_weight = problem.pass == ConvPass::backward_weight;
   const std::int64_t channels = std::min(problem.weight[0], problem.weight[3]);
   const auto used = [&](const Dims& images, std::int64_t size) {
@@ -372,9 +372,6 @@ bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
            static_cast<double>(size * size * Tiles(images, size, 0).count);
   };
   if (used(outputs, 4) < 0.5) return false;
-  if (is_bf16 && has_amx()) {
-    return is_weight && channels >= 64 && outputs[1] <= 4 && outputs[2] <= 4;
-  }
   if (problem.stride == 2) {
     const bool is_full = used(problem.input, 8) > 0.8;
     if (is_weight && isa() == Isa::avx2) return channels >= 64 ? is_full : channels >= 16;

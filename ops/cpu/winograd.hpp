@@ -30,9 +30,8 @@ bool has_winograd(DType dtype);
 ///
 /// Stride 1, f32: on AVX2 (Zen 3) 1.3 to 2.4 times as fast forward and for the input, 1.3 to 2.8
 /// times for the weight, from 16 channels on; on AVX-512 (Zen 4) 1.2 to 2.8 and 1.1 to 2.8. bf16
-/// (Zen 4): 1.2 to 2.4 from 32 channels on, and 1.1 to 3.0 from 16 on. With AMX the direct
-/// algorithm is up to 6 times as fast, but for the weight's gradient from images of 4x4 (1.1 to 2.5
-/// times slower). Maps that fill less than half of their tiles are left to the direct algorithm.
+/// (Zen 4): 1.2 to 2.4 from 32 channels on, and 1.1 to 3.0 from 16 on; not with AMX. Maps that fill
+/// less than half of their tiles are left to the direct algorithm.
 ///
 /// Stride 2, from 64 channels on: on AVX-512 (Zen 4) 1.25 to 1.6 times as fast in f32, 1.05 to 2.9
 /// in bf16; on AVX2 (Zen 3) 1.3 to 1.5. Forward and for the input only where images fill most of
