@@ -84,14 +84,14 @@ void lerp(double weight, const Tensors& xs, const Tensors& ys) {
 
 namespace {
 
-/// The sum of (a + scale b)^2 over [begin, end); b may be null.
-template <class T>
-double sum_of_squares(const T* a, T scale, const T* b, std::int64_t begin, std::int64_t end) {
+/// The sum of value(i)^2 over [begin, end).
+template <class F>
+double sum_of_squares(std::int64_t begin, std::int64_t end, const F& value) {
   constexpr int kLanes = 8;  // partial sums that the compiler keeps in vector registers
   double lane[kLanes] = {};
   const auto add = [&](int k, std::int64_t i) {
-    const double value = static_cast<double>(b ? a[i] + scale * b[i] : a[i]);
-    lane[k] += value * value;
+    const auto v = static_cast<double>(value(i));
+    lane[k] += v * v;
   };
   std::int64_t i = begin;
   for (; i + kLanes <= end; i += kLanes) {
@@ -117,8 +117,14 @@ void squared_norms(const Tensors& xs, std::span<const double> factors, const Ten
     const Piece& piece = pieces[static_cast<std::size_t>(k)];
     const Tensor &x = xs[piece.entry], &y = ys[piece.entry];
     sums[static_cast<std::size_t>(k)] = visit_real(x.dtype(), "squared_norm", [&]<class T>() {
-      return sum_of_squares(x.data<const T>(), static_cast<T>(factors[piece.entry]),
-                            y.defined() ? y.data<const T>() : nullptr, piece.begin, piece.end);
+      const T* const a = x.data<const T>();
+      if (!y.defined()) {
+        return sum_of_squares(piece.begin, piece.end, [a](std::int64_t i) { return a[i]; });
+      }
+      const T* const b = y.data<const T>();
+      const auto factor = static_cast<T>(factors[piece.entry]);
+      return sum_of_squares(piece.begin, piece.end,
+                            [=](std::int64_t i) { return a[i] + factor * b[i]; });
     });
   });
   double* const totals = out.data<double>();
