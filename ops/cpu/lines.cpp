@@ -3,8 +3,10 @@
 #include <cmath>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cpu/lanes.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/reduce.hpp>
+#include <invar/ops/functors/unary.hpp>
 #include <vector>
 
 namespace invar::cpu {
@@ -55,6 +57,27 @@ Line<T> line_of(const Tensor& x, int dim, std::int64_t offset) {
 template <class T>
 bool is_less(T a, T b) {
   return a < b || (b != b && a == a);
+}
+
+/// From and To: Lines, or pointers to T, which makes vector instructions of the loops.
+template <class From, class To>
+void softmax_line(bool log, std::int64_t n, const From& from, const To& to) {
+  using T = std::remove_cvref_t<decltype(to[0])>;
+  const functors::Max<T> max;
+  const T largest = fold_in_lanes(
+      n, max.identity(), [&](T& m, std::int64_t i) { max.add(m, from[i], 0); },
+      [&](T& m, T other) { max.merge(m, other); });
+  for (std::int64_t i = 0; i < n; ++i) to[i] = functors::Exp()(from[i] - largest);
+  const double total = sum_in_lanes(n, [&](std::int64_t i) { return to[i]; });
+  if (log) {
+    const double shift = std::log(total);
+    for (std::int64_t i = 0; i < n; ++i) {
+      to[i] = static_cast<T>(static_cast<double>(from[i] - largest) - shift);
+    }
+  } else {
+    const T scale = static_cast<T>(1 / total);
+    for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
+  }
 }
 
 }  // namespace
@@ -148,22 +171,10 @@ void softmax(const Tensor& x, int dim, bool log, const Tensor& out) {
     for_each_line<2>({x, out}, dim, [&](const std::array<std::int64_t, 2>& at) {
       const Line<const T> from = line_of<const T>(x, dim, at[0]);
       const Line<T> to = line_of<T>(out, dim, at[1]);
-      T largest = functors::lowest<T>();
-      for (std::int64_t i = 0; i < n; ++i) functors::Max<T>().add(largest, from[i], 0);
-      double total = 0;
-      for (std::int64_t i = 0; i < n; ++i) {
-        const T e = std::exp(from[i] - largest);
-        total += static_cast<double>(e);
-        if (!log) to[i] = e;
-      }
-      if (log) {
-        const double shift = std::log(total);
-        for (std::int64_t i = 0; i < n; ++i) {
-          to[i] = static_cast<T>(static_cast<double>(from[i] - largest) - shift);
-        }
+      if (from.step == 1 && to.step == 1) {
+        softmax_line(log, n, from.begin, to.begin);
       } else {
-        const T scale = static_cast<T>(1 / total);
-        for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
+        softmax_line(log, n, from, to);
       }
     });
   });

@@ -21,6 +21,7 @@
 #include <cmath>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cpu/lanes.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/norm.hpp>
 #include <invar/ops/functors/unary.hpp>
@@ -347,19 +348,6 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
 
 namespace {
 
-/// Sum over i < n of f(i), in f64 and in eight interleaved parts that stay in vector registers.
-template <class F>
-double row_sum(std::int64_t n, const F& f) {
-  constexpr int kLanes = 8;
-  double lane[kLanes] = {};
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) lane[k] += f(i + k);
-  }
-  for (; i < n; ++i) lane[i % kLanes] += f(i);
-  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-}
-
 template <class F>
 void for_rows(const Tensor& x, const F& f) {
   const std::int64_t columns = x.shape()[1];
@@ -377,13 +365,13 @@ void layer_norm(const Tensor& x, double eps, const Tensor& out, const Tensor& me
     for_rows(x, [&](std::int64_t row, std::int64_t n) {
       const T* const v = x.data<const T>() + row * n;
       T* const y = out.data<T>() + row * n;
-      const double mu = row_sum(n, [&](std::int64_t i) { return static_cast<double>(v[i]); }) /
-                        static_cast<double>(n);
-      const double var = row_sum(n,
-                                 [&](std::int64_t i) {
-                                   const double d = static_cast<double>(v[i]) - mu;
-                                   return d * d;
-                                 }) /
+      const double mu =
+          sum_in_lanes(n, [&](std::int64_t i) { return v[i]; }) / static_cast<double>(n);
+      const double var = sum_in_lanes(n,
+                                      [&](std::int64_t i) {
+                                        const double d = static_cast<double>(v[i]) - mu;
+                                        return d * d;
+                                      }) /
                          static_cast<double>(n);
       const auto m = static_cast<T>(mu), r = static_cast<T>(1 / std::sqrt(var + eps));
       for (std::int64_t i = 0; i < n; ++i) y[i] = (v[i] - m) * r;
@@ -403,13 +391,12 @@ void layer_norm_backward(const Tensor& gradient, const Tensor& x, const Tensor& 
       T* const dx = out.data<T>() + row * n;
       const T m = mean.data<const T>()[row], r = rstd.data<const T>()[row];
       const auto size = static_cast<double>(n);
-      const auto a = static_cast<T>(
-          row_sum(n, [&](std::int64_t i) { return static_cast<double>(g[i]); }) / size);
-      const auto b = static_cast<T>(row_sum(n,
-                                            [&](std::int64_t i) {
-                                              return static_cast<double>(g[i]) *
-                                                     static_cast<double>((v[i] - m) * r);
-                                            }) /
+      const auto a = static_cast<T>(sum_in_lanes(n, [&](std::int64_t i) { return g[i]; }) / size);
+      const auto b = static_cast<T>(sum_in_lanes(n,
+                                                 [&](std::int64_t i) {
+                                                   return static_cast<double>(g[i]) *
+                                                          static_cast<double>((v[i] - m) * r);
+                                                 }) /
                                     size);
       for (std::int64_t i = 0; i < n; ++i) dx[i] = r * (g[i] - a - (v[i] - m) * r * b);
     });

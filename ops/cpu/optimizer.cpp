@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cpu/lanes.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/optimizer.hpp>
 #include <vector>
@@ -82,27 +83,6 @@ void lerp(double weight, const Tensors& xs, const Tensors& ys) {
   });
 }
 
-namespace {
-
-/// The sum of value(i)^2 over [begin, end).
-template <class F>
-double sum_of_squares(std::int64_t begin, std::int64_t end, const F& value) {
-  constexpr int kLanes = 8;  // partial sums that the compiler keeps in vector registers
-  double lane[kLanes] = {};
-  const auto add = [&](int k, std::int64_t i) {
-    const auto v = static_cast<double>(value(i));
-    lane[k] += v * v;
-  };
-  std::int64_t i = begin;
-  for (; i + kLanes <= end; i += kLanes) {
-    for (int k = 0; k < kLanes; ++k) add(k, i + k);
-  }
-  for (; i < end; ++i) add(0, i);
-  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-}
-
-}  // namespace
-
 // Pieces are cut within each entry, so that an entry's norm does not depend on its neighbours.
 void squared_norms(const Tensors& xs, std::span<const double> factors, const Tensors& ys,
                    const Tensor& out) {
@@ -116,15 +96,14 @@ void squared_norms(const Tensors& xs, std::span<const double> factors, const Ten
   parallel_for(static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t k, std::int64_t) {
     const Piece& piece = pieces[static_cast<std::size_t>(k)];
     const Tensor &x = xs[piece.entry], &y = ys[piece.entry];
+    const std::int64_t n = piece.end - piece.begin;
+    const auto square = [](auto v) { return static_cast<double>(v) * static_cast<double>(v); };
     sums[static_cast<std::size_t>(k)] = visit_real(x.dtype(), "squared_norm", [&]<class T>() {
-      const T* const a = x.data<const T>();
-      if (!y.defined()) {
-        return sum_of_squares(piece.begin, piece.end, [a](std::int64_t i) { return a[i]; });
-      }
-      const T* const b = y.data<const T>();
+      const T* const a = x.data<const T>() + piece.begin;
+      if (!y.defined()) return sum_in_lanes(n, [=](std::int64_t i) { return square(a[i]); });
+      const T* const b = y.data<const T>() + piece.begin;
       const auto factor = static_cast<T>(factors[piece.entry]);
-      return sum_of_squares(piece.begin, piece.end,
-                            [=](std::int64_t i) { return a[i] + factor * b[i]; });
+      return sum_in_lanes(n, [=](std::int64_t i) { return square(a[i] + factor * b[i]); });
     });
   });
   double* const totals = out.data<double>();

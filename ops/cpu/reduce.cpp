@@ -2,14 +2,14 @@
 // in order, so a result has the same bits for any number of threads.
 //
 // Two ways through the values, whichever reads neighbours:
-//   rows      the reduced dimensions are dense: many values into one state, in eight interleaved
-//             lanes that the compiler keeps in vector registers
+//   rows      the reduced dimensions are dense: many values into one state (lanes.hpp)
 //   columns   the kept dimensions are dense: one value into each of many states, row by row
 // Only these two loops are compiled for every functor and dtype; the rest is compiled once.
 #include <cmath>
 #include <cstring>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
+#include <invar/ops/cpu/lanes.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/reduce.hpp>
 #include <vector>
@@ -45,23 +45,16 @@ Reducer erase(const F& functor) {
           [](const void* f, void* state, const char* x, std::int64_t step, std::int64_t length,
              std::int64_t j) {
             const F& op = *static_cast<const F*>(f);
-            constexpr int kLanes = 8;
-            State lane[kLanes];
-            for (State& s : lane) s = op.identity();
-            std::int64_t i = 0;
-            if (step == sizeof(T)) {
-              const T* const dense = reinterpret_cast<const T*>(x);
-              for (; i + kLanes <= length; i += kLanes) {
-                for (int k = 0; k < kLanes; ++k) op.add(lane[k], dense[i + k], j);
-              }
-            }
-            for (; i < length; ++i) {
-              op.add(lane[i % kLanes], *reinterpret_cast<const T*>(x + i * step), j);
-            }
-            for (int width = kLanes / 2; width > 0; width /= 2) {
-              for (int k = 0; k < width; ++k) op.merge(lane[k], lane[k + width]);
-            }
-            op.merge(*static_cast<State*>(state), lane[0]);
+            const auto fold = [&](const auto& value) {
+              const State folded = fold_in_lanes(
+                  length, op.identity(),
+                  [&](State& lane, std::int64_t i) { op.add(lane, value(i), j); },
+                  [&](State& lane, const State& other) { op.merge(lane, other); });
+              op.merge(*static_cast<State*>(state), folded);
+            };
+            const T* const dense = reinterpret_cast<const T*>(x);
+            if (step == sizeof(T)) return fold([=](std::int64_t i) { return dense[i]; });
+            fold([=](std::int64_t i) { return *reinterpret_cast<const T*>(x + i * step); });
           },
           [](const void* f, void* states, std::int64_t count, const char* x, std::int64_t step,
              std::int64_t rows, std::int64_t j) {

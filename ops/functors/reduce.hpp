@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <invar/core/host_device.hpp>
 #include <invar/ops/functors/stored.hpp>
+#include <invar/ops/functors/unary.hpp>
 #include <invar/ops/kernels.hpp>
 #include <limits>
 #include <type_traits>
@@ -54,7 +55,7 @@ struct Max {
   using State = T;
   using Out = T;
   INVAR_HD State identity() const { return lowest<T>(); }
-  INVAR_HD void add(State& s, T x, std::int64_t) const { s = x > s || x != x ? x : s; }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s = (x > s) | (x != x) ? x : s; }
   INVAR_HD void merge(State& s, State other) const { add(s, other, 0); }
   INVAR_HD Out finish(State s) const { return s; }
 };
@@ -64,7 +65,7 @@ struct Min {
   using State = T;
   using Out = T;
   INVAR_HD State identity() const { return highest<T>(); }
-  INVAR_HD void add(State& s, T x, std::int64_t) const { s = x < s || x != x ? x : s; }
+  INVAR_HD void add(State& s, T x, std::int64_t) const { s = (x < s) | (x != x) ? x : s; }
   INVAR_HD void merge(State& s, State other) const { add(s, other, 0); }
   INVAR_HD Out finish(State s) const { return s; }
 };
@@ -102,9 +103,9 @@ struct LogSumExp {
     if (other.max == s.max) {
       s.sum += other.sum;
     } else if (other.max < s.max) {
-      s.sum += other.sum * std::exp(other.max - s.max);
+      s.sum += other.sum * Exp()(other.max - s.max);
     } else {
-      s = {other.max, s.sum * std::exp(s.max - other.max) + other.sum};
+      s = {other.max, s.sum * Exp()(s.max - other.max) + other.sum};
     }
   }
   INVAR_HD Out finish(State s) const {
@@ -287,7 +288,7 @@ struct Softmax {
     using T = Computed<S>;
     const T d = widen(x) - largest;
     if (log) return convert<S>(static_cast<T>(static_cast<double>(d) - factor));
-    return convert<S>(std::exp(d) * static_cast<T>(factor));
+    return convert<S>(Exp()(d) * static_cast<T>(factor));
   }
 };
 

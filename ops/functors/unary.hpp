@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <invar/core/host_device.hpp>
+#include <invar/core/portable_math.hpp>
 #include <invar/ops/functors/binary.hpp>
 #include <invar/ops/functors/convert.hpp>
 #include <invar/ops/kernels.hpp>
@@ -29,7 +30,8 @@ struct Clamp : Integers { double low, high; template <class T> INVAR_HD T operat
 struct DivScalar : RealsOnly { double s; template <class T> INVAR_HD T operator()(T x) const { return x / static_cast<T>(s); } };
 struct RdivScalar : RealsOnly { double s; template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(s) / x; } };
 struct PowScalar : RealsOnly { double s; template <class T> INVAR_HD T operator()(T x) const { return std::pow(x, static_cast<T>(s)); } };
-struct Exp : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::exp(x); } };
+/// In f32 our own: the same bits on CPU and GPU, and loops of it become vector instructions.
+struct Exp : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { if constexpr (std::is_same_v<T, float>) { return portable_exp(x); } else { return std::exp(x); } } };
 struct Expm1 : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::expm1(x); } };
 struct Log : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::log(x); } };
 struct Log1p : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::log1p(x); } };
@@ -41,7 +43,7 @@ struct Cos : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { r
 struct Tanh : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::tanh(x); } };
 struct Erf : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::erf(x); } };
 /// 1 / (1 + e^-x), without overflow on either side.
-struct Sigmoid : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { const T e = std::exp(-std::abs(x)); return x >= T(0) ? T(1) / (T(1) + e) : e / (T(1) + e); } };
+struct Sigmoid : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { const T e = Exp()(-std::abs(x)); return x >= T(0) ? T(1) / (T(1) + e) : e / (T(1) + e); } };
 /// max(x, 0); NaN stays NaN.
 struct Relu : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return x < T(0) ? T(0) : x; } };
 struct LeakyRelu : RealsOnly { double slope; template <class T> INVAR_HD T operator()(T x) const { return x > T(0) ? x : x * static_cast<T>(slope); } };
@@ -51,7 +53,7 @@ struct Gelu : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { 
 struct GeluTanh : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return T(0.5) * x * (T(1) + std::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x))); } };
 struct Silu : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return x * Sigmoid()(x); } };
 /// log(1 + e^(beta x)) / beta, and x itself where beta x > threshold.
-struct Softplus : RealsOnly { double beta, threshold; template <class T> INVAR_HD T operator()(T x) const { const T z = x * static_cast<T>(beta); return z > static_cast<T>(threshold) ? x : std::log1p(std::exp(z)) / static_cast<T>(beta); } };
+struct Softplus : RealsOnly { double beta, threshold; template <class T> INVAR_HD T operator()(T x) const { const T z = x * static_cast<T>(beta); return z > static_cast<T>(threshold) ? x : std::log1p(Exp()(z)) / static_cast<T>(beta); } };
 struct Floor : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::floor(x); } };
 struct Ceil : RealsOnly { template <class T> INVAR_HD T operator()(T x) const { return std::ceil(x); } };
 /// To nearest, ties to even.

@@ -189,6 +189,37 @@ TEST_CASE("portable_log is accurate") {
   CHECK(portable_log(1.0) == 0);
 }
 
+TEST_CASE("portable_exp is accurate, up to infinity and down to zero") {
+  double worst = 0;
+  const auto exact = [](float x) { return std::exp(static_cast<long double>(x)); };
+  for (int i = 0; i < 2000000; ++i) {
+    const float x = -87.3f + 176.0f * static_cast<float>(i) / 2000000;
+    worst = std::max(worst, ulps(portable_exp(x), exact(x)));
+    const float small = (static_cast<float>(i) - 1000000) * 0x1p-22f;
+    worst = std::max(worst, ulps(portable_exp(small), exact(small)));
+  }
+  CAPTURE(worst);
+  CHECK(worst < 1);
+  // Below the smallest normal number the unit is its last place.
+  double worst_subnormal = 0;
+  for (float x = -104.5f; x < -87.3f; x += 0.001f) {
+    worst_subnormal = std::max(
+        worst_subnormal, static_cast<double>(std::abs(portable_exp(x) - exact(x)) * 0x1p149L));
+  }
+  CAPTURE(worst_subnormal);
+  CHECK(worst_subnormal < 1);
+  const float infinity = std::numeric_limits<float>::infinity();
+  CHECK(portable_exp(0.0f) == 1);
+  CHECK(portable_exp(-0.0f) == 1);
+  CHECK(portable_exp(-infinity) == 0);
+  CHECK(portable_exp(-1e30f) == 0);
+  CHECK(portable_exp(infinity) == infinity);
+  CHECK(portable_exp(88.73f) == infinity);
+  CHECK(portable_exp(88.72f) < infinity);
+  CHECK(std::isnan(portable_exp(std::numeric_limits<float>::quiet_NaN())));
+  CHECK(std::isnan(portable_exp(-std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST_CASE("portable_sincos is accurate") {
   const long double two_pi = 6.283185307179586476925286766559L;
   double worst_f32 = 0, worst_f64 = 0;
