@@ -5,7 +5,7 @@
 namespace invar::cpu {
 namespace {
 
-constexpr std::int64_t kColumns = 64;  // at least, of a wide image
+constexpr std::int64_t kLeastColumns = 64;  // of a wide image
 
 /// Both forms of x as [N / images, images, H, W, C].
 Tensor images_of(const Tensor& x, std::int64_t images) {
@@ -47,7 +47,7 @@ std::optional<ImageRows> image_rows(const Dims& x, const Dims& weight, const Con
   if (kernel == 1) return {};  // sees no neighbours: oneDNN takes all pixels for one row
   if (o.dilation.width != 1 || 2 * padding >= kernel || 2 * padding < kernel - stride) return {};
   const std::int64_t y_pitch = (x[2] + padding + stride - 1) / stride, x_pitch = stride * y_pitch;
-  const std::int64_t fewest = (kColumns + x_pitch - 1) / x_pitch;
+  const std::int64_t fewest = (kLeastColumns + x_pitch - 1) / x_pitch;
   for (std::int64_t images = fewest; images <= 4 * fewest; ++images) {
     if (x[0] % images == 0) return ImageRows{images, x_pitch, y_pitch};
   }
