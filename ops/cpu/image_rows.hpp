@@ -30,8 +30,9 @@ struct ImageRows {
 /// if no number of images that makes a row wide enough divides N.
 std::optional<ImageRows> image_rows(const Dims& x, const Dims& weight, const Conv2dOptions& o);
 
-/// True iff this pass is faster for it. Measured on Sapphire Rapids, 512 channels of 4x4: forward
-/// and gradient of the input 2.7 times, of the weight 5 times; 256 of 8x8: 1.1 and 2.2 times.
+/// True iff this pass is faster for it. From bench_conv, 128 images on two cores of an Intel Xeon:
+/// 512 channels of 4x4, forward and gradient of the input 12.1 to 5.5 ms, of the weight 34 to 6.4
+/// ms; 256 channels of 8x8, gradient of the weight 10.2 to 8.4 ms.
 bool prefers_image_rows(ConvPass pass, DType dtype, std::int64_t width);
 
 }  // namespace invar::cpu
