@@ -4,10 +4,11 @@
 //   analyze --group runs/first --experiments normality,affine --set normality.draws=[512,128]
 //   analyze --group 'runs/grid/*-seed[0-9]' --protocol paper --out analysis
 //
-// A path is a run directory, an encoder or a checkpoint, or a pattern of such; members of a group
-// are training seeds.
-// Writes analysis.json (settings, tables, figures as data), one SVG per figure, and index.html,
-// which holds all of it. The same networks, data, settings and seed give the same bytes.
+// A path is a run directory, an encoder, a checkpoint, or what an earlier analysis has kept of a
+// network (networks/*.json), or a pattern of such; members of a group are training seeds.
+// Writes networks/*.json (what was measured, network by network; --resume goes on from there),
+// analysis.json (settings, tables, figures as data), one SVG per figure, and index.html, which
+// holds all of it. The same networks, data, settings and seed give the same bytes.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include <invar/core/version.hpp>
 
 #include "analysis/experiments.hpp"
+#include "analysis/measurements.hpp"
 #include "analysis/page.hpp"
 #include "analysis/tables.hpp"
 #include "common/run_directory.hpp"
@@ -33,39 +35,35 @@ Json networks(const app::Study& study) {
     rows.push_back({{"group", subject.group},
                     {"network", subject.name},
                     {"seed", subject.trained ? subject.config.value("seed", Json()) : Json()},
-                    {"checkpoints", subject.checkpoints.size()},
+                    {"checkpoints", subject.saved},
                     {"ended", subject.ended},
-                    {"expander", static_cast<bool>(subject.expander)}});
+                    {"expander", subject.has_expander}});
   }
   return rows;
 }
 
 void analyze(const app::StudyOptions& options, const std::vector<std::string>& experiments,
-             const app::Settings& settings, const std::filesystem::path& out) {
-  const app::Study study(options);
+             const app::Settings& settings, const std::filesystem::path& out, bool resume) {
+  app::Study study(options);
+  app::measure(study, experiments, settings, out / "networks", resume);
   Json analysis = {{"invar", version()},
                    {"data", study.data},
-                   {"test_view", study.subjects.front().config["test_view"]},
+                   {"test_view", study.test_view},
                    {"seed", study.seed},
                    {"settings", app::to_json(settings)},
                    {"networks", networks(study)},
                    {"experiments", Json::array()}};
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", out.string(),
-        error.message());
   for (const std::string& name : experiments) {
-    Json result = app::run_experiment(name, study, settings);
+    Json result = app::study_experiment(name).report(study, app::collect(study, name), settings);
     result["name"] = name;
     for (const Json& figure : result["figures"]) {
       write(out / (figure["name"].get<std::string>() + ".svg"),
             app::to_svg(app::to_figure(figure)));
     }
     analysis["experiments"].push_back(result);
-    // After each, so that a long analysis that is ended has left something.
-    write(out / "analysis.json", analysis.dump(1) + "\n");
-    write(out / "index.html", app::to_html(analysis));
   }
+  write(out / "analysis.json", analysis.dump(1) + "\n");
+  write(out / "index.html", app::to_html(analysis));
   fmt::print("wrote {}\n", (out / "index.html").string());
 }
 
@@ -75,16 +73,21 @@ int main(int argc, char** argv) {
   CLI::App cli("The experiments of docs/paper.md on trained networks.");
   app::StudyOptions options;
   options.controls = {"untrained", "linear"};
-  std::vector<std::string> experiments = app::experiment_names(), overrides;
+  std::vector<std::string> experiments, overrides;
+  for (const app::StudyExperiment& experiment : app::study_experiments()) {
+    experiments.push_back(experiment.name);
+  }
   std::string out = "analysis", protocol = "quick", device = "cpu";
-  bool no_controls = false;
-  cli.add_option("--group", options.groups,
-                 "NAME=PATH,PATH: run directories, encoders or checkpoints of one method, one per "
-                 "seed, or patterns of such; without NAME=, grouped by objective")
+  bool no_controls = false, resume = false;
+  cli.add_option(
+         "--group", options.groups,
+         "NAME=PATH,PATH: run directories, encoders, checkpoints or kept networks/*.json of "
+         "one method, one per seed, or patterns of such; without NAME=, grouped by objective")
       ->required()
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   cli.add_option("--out", out, "folder for the results")->capture_default_str();
+  cli.add_flag("--resume", resume, "measure only what the folder does not hold yet");
   cli.add_option("--experiments", experiments,
                  "of normality, overlap, affine, entropy, bound, correlation; default: all")
       ->delimiter(',');
@@ -107,10 +110,10 @@ int main(int argc, char** argv) {
   try {
     options.device = app::usable_device(device);
     if (no_controls) options.controls.clear();
-    for (const std::string& name : experiments) app::check_experiment(name);
+    for (const std::string& name : experiments) app::study_experiment(name);
     Json json = protocol == "paper" ? app::paper_settings() : Json::object();
     for (const std::string& assignment : overrides) app::apply_override(json, assignment);
-    analyze(options, experiments, app::read_settings(json), out);
+    analyze(options, experiments, app::read_settings(json), out, resume);
   } catch (const std::exception& error) {
     fmt::print(stderr, "analyze: {}\n", error.what());
     return 1;

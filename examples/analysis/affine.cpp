@@ -12,36 +12,35 @@
 
 namespace invar::app {
 
-Json affine(const Study& study, const AffineSettings& settings) {
+Json measure_affine(const Study& study, const Subject& subject, const AffineSettings& settings) {
   const Tensor images = study.images(Split::test, settings.images).pixels;
   Generator generator(seed_for(study.seed, 20, 0));
   const Tensor noise = randn(images.shape(), {}, generator);
-  Progress progress("affine", "networks",
-                    static_cast<std::int64_t>(study.subjects.size() * settings.sigmas.size()));
+  Progress progress("affine", "sigmas", static_cast<std::int64_t>(settings.sigmas.size()));
   std::int64_t done = 0;
   Json rows = Json::array();
-  for (const Subject& subject : study.subjects) {
-    for (const double sigma : settings.sigmas) {
-      constexpr std::int64_t kChunk = 50;  // the graph of a double backward pass is large
-      double error = 0, flips = 0, same = 0;
-      for (std::int64_t at = 0; at < settings.images; at += kChunk) {
-        const std::int64_t n = std::min(kChunk, settings.images - at);
-        const Tensor x = narrow(images, 0, at, n), other = x + narrow(noise, 0, at, n) * sigma;
-        error += sum(to(ssl::linearisation_error(subject.encoder, x, other), DType::f64)).item();
-        if (subject.rectifiers) flips += sum(ssl::flip_rate(subject.encoder, x, other)).item();
-        same += sum(ssl::same_region(subject.encoder, x, other)).item();
-      }
-      const auto n = static_cast<double>(settings.images);
-      rows.push_back({{"group", subject.group},
-                      {"network", subject.name},
-                      {"sigma", sigma},
-                      {"error", error / n},
-                      {"flip_rate", flips / n},
-                      {"same_region", same / n}});
-      progress.update(++done);
+  for (const double sigma : settings.sigmas) {
+    constexpr std::int64_t kChunk = 50;  // the graph of a double backward pass is large
+    double error = 0, flips = 0, same = 0;
+    for (std::int64_t at = 0; at < settings.images; at += kChunk) {
+      const std::int64_t n = std::min(kChunk, settings.images - at);
+      const Tensor x = narrow(images, 0, at, n), other = x + narrow(noise, 0, at, n) * sigma;
+      error += sum(to(ssl::linearisation_error(subject.encoder, x, other), DType::f64)).item();
+      if (subject.rectifiers) flips += sum(ssl::flip_rate(subject.encoder, x, other)).item();
+      same += sum(ssl::same_region(subject.encoder, x, other)).item();
     }
+    const auto n = static_cast<double>(settings.images);
+    rows.push_back({{"sigma", sigma},
+                    {"error", error / n},
+                    {"flip_rate", flips / n},
+                    {"same_region", same / n}});
+    progress.update(++done);
   }
   progress.finish();
+  return rows;
+}
+
+Json report_affine(const Study& study, const Json& rows) {
   const Json errors = group_means(rows, {"sigma"}, "error");
   const Json flips = group_means(rows, {"sigma"}, "flip_rate");
   const Names groups = study.trained_groups();

@@ -13,7 +13,7 @@
 
 namespace invar::app {
 
-Json bound(const Study& study, const BoundSettings& settings) {
+Json measure_bound(const Study& study, const Subject& subject, const BoundSettings& settings) {
   NoGrad guard;
   const std::int64_t classes = study.classes();
   const std::int64_t most = *std::ranges::max_element(settings.labelled);
@@ -24,56 +24,57 @@ Json bound(const Study& study, const BoundSettings& settings) {
   const Tensors views = study.training_views(Split::train, unlabelled);
   const Tensor unlabelled_targets = one_hot(study.images(Split::train, unlabelled).labels, classes);
   const Tensor test_targets = one_hot(test.labels, classes);
-  Progress progress("bound", "networks", static_cast<std::int64_t>(study.subjects.size()));
+  const Tensor test_features = apply_in_chunks(subject.encoder, test.pixels);
+  const std::int64_t d = test_features.size(1);
+  // Views of another size than the test view's suit a convolutional network only.
+  const bool any_size = subject.rectifiers ||
+                        narrow(views[0], 0, 0, 1).shape() == narrow(test.pixels, 0, 0, 1).shape();
+  Tensor view, other;
+  if (any_size) {
+    view = apply_in_chunks(subject.encoder, views[0]);
+    other = apply_in_chunks(subject.encoder, views[1]);
+  }
+  const Study::Images labelled = study.images(Split::train, std::min(std::max(most, d), available));
+  const Tensor features = apply_in_chunks(subject.encoder, labelled.pixels);
+  const Tensor targets = one_hot(labelled.labels, classes);
+  Progress progress("bound", "numbers of labels",
+                    static_cast<std::int64_t>(settings.labelled.size()));
   std::int64_t done = 0;
-  Json rows = Json::array(), not_run = Json::array();
-  for (const Subject& subject : study.subjects) {
-    const Tensor test_features = apply_in_chunks(subject.encoder, test.pixels);
-    const std::int64_t d = test_features.size(1);
-    // Views of another size than the test view's suit a convolutional network only.
-    const bool any_size = subject.rectifiers ||
-                          narrow(views[0], 0, 0, 1).shape() == narrow(test.pixels, 0, 0, 1).shape();
-    Tensor view, other;
-    if (any_size) {
-      view = apply_in_chunks(subject.encoder, views[0]);
-      other = apply_in_chunks(subject.encoder, views[1]);
+  Json rows = Json::array();
+  for (const std::int64_t wanted : settings.labelled) {
+    const std::int64_t n = wanted == 0 ? d : wanted;
+    if (!any_size || n > features.size(0)) {
+      rows.push_back({{"labelled", n},
+                      {"not_run", any_size ? fmt::format("{} training images", available)
+                                           : "the views have another size than the images"}});
+      progress.update(++done);
+      continue;
     }
-    const Study::Images labelled =
-        study.images(Split::train, std::min(std::max(most, d), available));
-    const Tensor features = apply_in_chunks(subject.encoder, labelled.pixels);
-    const Tensor targets = one_hot(labelled.labels, classes);
-    for (const std::int64_t wanted : settings.labelled) {
-      const std::int64_t n = wanted == 0 ? d : wanted;
-      if (!any_size || n > features.size(0)) {
-        not_run.push_back({{"network", subject.name},
-                           {"labelled", n},
-                           {"why", any_size ? fmt::format("{} training images", available)
-                                            : "the views have another size than the images"}});
-        continue;
-      }
-      const ssl::BoundTerms terms = ssl::bound_terms(
-          narrow(features, 0, 0, n), narrow(targets, 0, 0, n), view, other, unlabelled_targets);
-      const double risk = ssl::readout_risk(terms.readout, test_features, test_targets);
-      const Tensor predicted =
-          argmax(matmul(to(test_features, DType::f64), terms.readout.weight), 1);
-      rows.push_back({{"group", subject.group},
-                      {"network", subject.name},
-                      {"labelled", n},
-                      {"at", wanted == 0 ? "d" : std::to_string(wanted)},
-                      {"rank", terms.readout.rank},
-                      {"invariance", terms.invariance},
-                      {"scaled_invariance", terms.scaled_invariance},
-                      {"unlabelled_term", terms.unlabelled},
-                      {"labelled_term", terms.labelled},
-                      {"sum", terms.sum()},
-                      {"risk", risk},
-                      {"accuracy", 100 * mean(to(eq(predicted, test.labels), DType::f64)).item()},
-                      {"violated", risk > terms.sum()},
-                      {"vacuous", terms.vacuous()}});
-    }
+    const ssl::BoundTerms terms = ssl::bound_terms(
+        narrow(features, 0, 0, n), narrow(targets, 0, 0, n), view, other, unlabelled_targets);
+    const double risk = ssl::readout_risk(terms.readout, test_features, test_targets);
+    const Tensor predicted = argmax(matmul(to(test_features, DType::f64), terms.readout.weight), 1);
+    rows.push_back({{"labelled", n},
+                    {"at", wanted == 0 ? "d" : std::to_string(wanted)},
+                    {"rank", terms.readout.rank},
+                    {"invariance", terms.invariance},
+                    {"scaled_invariance", terms.scaled_invariance},
+                    {"unlabelled_term", terms.unlabelled},
+                    {"labelled_term", terms.labelled},
+                    {"sum", terms.sum()},
+                    {"risk", risk},
+                    {"accuracy", 100 * mean(to(eq(predicted, test.labels), DType::f64)).item()},
+                    {"violated", risk > terms.sum()},
+                    {"vacuous", terms.vacuous()}});
     progress.update(++done);
   }
   progress.finish();
+  return rows;
+}
+
+Json report_bound(const Json& all) {
+  Json rows = Json::array(), not_run = Json::array();
+  for (const Json& row : all) (row.contains("not_run") ? not_run : rows).push_back(row);
   Json means = Json::array(), marks = Json::array();
   for (const char* term : {"risk", "sum", "scaled_invariance", "invariance", "unlabelled_term",
                            "labelled_term", "accuracy"}) {

@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/progress.hpp>
@@ -13,16 +13,17 @@
 namespace invar::app {
 namespace {
 
-struct Candidate {
-  const Subject* subject;
-  std::int64_t step;  ///< -1: the run's last encoder
-  Network encoder;
-};
+/// Of the bound's terms in a row.
+constexpr std::array kTerms = {"bound_invariance", "bound_scaled_invariance", "bound_unlabelled",
+                               "bound_labelled"};
 
 }  // namespace
 
-Json correlation(const Study& study, const CorrelationSettings& settings) {
+Json measure_correlation(const Study& study, const Subject& subject,
+                         const CorrelationSettings& settings) {
   NoGrad guard;
+  Json rows = Json::array();
+  if (!subject.trained) return rows;
   const std::int64_t classes = study.classes();
   const auto all_if_0 = [](std::int64_t wanted, const DatasetPtr& images) {
     return wanted == 0 ? images->size() : wanted;
@@ -31,56 +32,53 @@ Json correlation(const Study& study, const CorrelationSettings& settings) {
   const Study::Images test = study.images(Split::test, all_if_0(settings.test, study.test));
   const Tensors views = study.training_views(Split::test, settings.images);
   const Tensor view_targets = one_hot(study.images(Split::test, settings.images).labels, classes);
-  std::vector<Candidate> candidates;
-  for (const Subject& subject : study.subjects) {
-    if (!subject.trained) continue;
-    if (settings.checkpoints) {
-      for (const auto& [step, path] : subject.checkpoints) {
-        candidates.push_back({&subject, step, load_pair(path, study.device).encoder});
-      }
+  std::vector<std::pair<Json, Network>> encoders;  // with their steps
+  if (settings.checkpoints) {
+    for (const auto& [step, path] : subject.checkpoints) {
+      encoders.emplace_back(step, load_pair(path, study.device).encoder);
     }
-    candidates.push_back({&subject, -1, subject.encoder});
   }
-  Progress progress("correlation", "encoders", static_cast<std::int64_t>(candidates.size()));
+  encoders.emplace_back("end", subject.encoder);
+  Progress progress("correlation", "encoders", static_cast<std::int64_t>(encoders.size()));
   std::int64_t done = 0;
-  Json rows = Json::array();
-  Names names = ssl::diagnostic_names();
-  for (const Candidate& candidate : candidates) {
-    const ssl::LabelledFeatures known{apply_in_chunks(candidate.encoder, train.pixels),
-                                      train.labels};
-    const ssl::LabelledFeatures asked{apply_in_chunks(candidate.encoder, test.pixels), test.labels};
-    Json row = {{"group", candidate.subject->group},
-                {"network", candidate.subject->name},
-                {"step", candidate.step < 0 ? Json("end") : Json(candidate.step)}};
+  for (const auto& [step, encoder] : encoders) {
+    const ssl::LabelledFeatures known{apply_in_chunks(encoder, train.pixels), train.labels};
+    const ssl::LabelledFeatures asked{apply_in_chunks(encoder, test.pixels), test.labels};
+    Json row = {{"step", step}};
     {
       const GradMode recording(true);  // the probe is trained
       row["linear"] = ssl::linear_probe(known, asked, classes, {.seed = study.seed});
     }
     row["knn"] = ssl::knn_accuracy(known, asked, classes);
-    const Tensors features = {apply_in_chunks(candidate.encoder, views[0]),
-                              apply_in_chunks(candidate.encoder, views[1])};
-    for (const std::string& name : names) row[name] = ssl::diagnostic(name, features);
+    const Tensors features = {apply_in_chunks(encoder, views[0]),
+                              apply_in_chunks(encoder, views[1])};
+    for (const std::string& name : ssl::diagnostic_names()) {
+      row[name] = ssl::diagnostic(name, features);
+    }
     const ssl::BoundTerms terms = ssl::bound_terms(known.features, one_hot(known.labels, classes),
                                                    features[0], features[1], view_targets);
-    row["bound_invariance"] = terms.invariance;
-    row["bound_scaled_invariance"] = terms.scaled_invariance;
-    row["bound_unlabelled"] = terms.unlabelled;
-    row["bound_labelled"] = terms.labelled;
+    row[kTerms[0]] = terms.invariance;
+    row[kTerms[1]] = terms.scaled_invariance;
+    row[kTerms[2]] = terms.unlabelled;
+    row[kTerms[3]] = terms.labelled;
     rows.push_back(row);
     progress.update(++done);
   }
   progress.finish();
-  for (const char* term : {"knn", "bound_invariance", "bound_scaled_invariance", "bound_unlabelled",
-                           "bound_labelled"}) {
-    names.push_back(term);
-  }
+  return rows;
+}
+
+Json report_correlation(const Json& rows) {
+  Names names = ssl::diagnostic_names();
+  names.push_back("knn");
+  names.insert(names.end(), kTerms.begin(), kTerms.end());
   Json correlations = Json::array();
   for (const std::string& name : names) {
     std::vector<double> x, y;
     for (const Json& row : rows) {
-      const auto value = row.at(name).get<double>();
-      if (!std::isfinite(value)) continue;
-      x.push_back(value);
+      // A diagnostic without a value is null in a network's file.
+      if (!row.at(name).is_number() || !std::isfinite(row.at(name).get<double>())) continue;
+      x.push_back(row.at(name));
       y.push_back(row.at("linear").get<double>());
     }
     if (x.size() < 3) {

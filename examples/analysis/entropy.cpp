@@ -28,56 +28,72 @@ std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& imag
 
 }  // namespace
 
-Json entropy(const Study& study, const EntropySettings& settings) {
+Json measure_entropy(const Study& study, const Subject& subject, const EntropySettings& settings) {
   NoGrad guard;
+  Json rows = Json::array();
+  if (subject.checkpoints.empty()) return rows;
   const Tensor images = study.images(Split::test, settings.images).pixels;
-  const double most = std::log(static_cast<double>(settings.images));
   std::map<Key, double> s2;
-  std::map<Key, std::int64_t> widths;
   for (const auto& [key, z] : embeddings(study.untrained(0), images)) {
     s2[key] = ssl::pairwise_s2(z, ssl::PairwiseBound::upper);
-    widths[key] = z.size(1);
   }
-  std::int64_t total = 0, done = 0;
-  for (const Subject& s : study.subjects) total += static_cast<std::int64_t>(s.checkpoints.size());
-  check(total > 0, "entropy",
-        "expected run directories with checkpoints, got none: give the folders that pretrain "
-        "made, trained with a large \"checkpoints.keep\"");
-  Progress progress("entropy", "checkpoints", total);
-  Json rows = Json::array(), last = Json::array();
-  for (const Subject& subject : study.subjects) {
-    for (const auto& [step, path] : subject.checkpoints) {
-      for (const auto& [key, z] : embeddings(load_pair(path, study.device), images)) {
-        check(z.size(1) == widths[key], "entropy",
-              "expected {} outputs of one width, got {} and {} in '{}': entropies of different "
-              "dimensions cannot be compared",
-              key.first, widths[key], z.size(1), subject.name);
-        for (const auto& [name, kind] : {std::pair{"upper", ssl::PairwiseBound::upper},
-                                         std::pair{"lower", ssl::PairwiseBound::lower}}) {
-          rows.push_back({{"group", subject.group},
-                          {"network", subject.name},
-                          {"output", key.first},
-                          {"form", key.second},
-                          {"bound", name},
-                          {"step", step},
-                          {"information", ssl::pairwise_information(z, s2[key], kind).item()}});
-          if (step == subject.checkpoints.back().first) last.push_back(rows.back());
-        }
+  Progress progress("entropy", "checkpoints",
+                    static_cast<std::int64_t>(subject.checkpoints.size()));
+  std::int64_t done = 0;
+  for (const auto& [step, path] : subject.checkpoints) {
+    for (const auto& [key, z] : embeddings(load_pair(path, study.device), images)) {
+      for (const auto& [name, kind] : {std::pair{"upper", ssl::PairwiseBound::upper},
+                                       std::pair{"lower", ssl::PairwiseBound::lower}}) {
+        rows.push_back({{"output", key.first},
+                        {"form", key.second},
+                        {"bound", name},
+                        {"step", step},
+                        {"s2", s2[key]},
+                        {"dimensions", z.size(1)},
+                        {"information", ssl::pairwise_information(z, s2[key], kind).item()}});
       }
-      progress.update(++done);
     }
+    progress.update(++done);
   }
   progress.finish();
+  return rows;
+}
 
+Json report_entropy(const Study& study, const Json& rows, const EntropySettings& settings) {
+  check(!rows.empty(), "entropy",
+        "expected run directories with checkpoints, got none: give the folders that pretrain "
+        "made, trained with a large \"checkpoints.keep\"");
+  std::map<Key, Json> scale;           // what was fixed, of the first network
+  std::map<std::string, Json> newest;  // step by network
+  for (const Json& row : rows) {
+    const Key key = {row.at("output"), row.at("form")};
+    const Json& first = scale.try_emplace(key, row).first->second;
+    check(row.at("dimensions") == first.at("dimensions"), "entropy",
+          "expected {} outputs of one width, got {} and {} in '{}': entropies of different "
+          "dimensions cannot be compared",
+          key.first, first.at("dimensions").dump(), row.at("dimensions").dump(),
+          row.at("network").get<std::string>());
+    // Rounding differs from processor to processor.
+    check(std::abs(row.at("s2").get<double>() / first.at("s2").get<double>() - 1) < 1e-3, "entropy",
+          "expected one s2 of {} outputs for the whole study, got {} and {} in '{}': measure these "
+          "networks together, the same one first",
+          key.first, first.at("s2").dump(), row.at("s2").dump(),
+          row.at("network").get<std::string>());
+    newest[row.at("network")] = row.at("step");  // checkpoints are in order
+  }
+  Json last = Json::array();
+  for (const Json& row : rows) {
+    if (row.at("step") == newest[row.at("network")]) last.push_back(row);
+  }
   const Names variant = {"output", "form", "bound"};
   Json scales = Json::array(), figures = Json::array();
-  for (const auto& [key, value] : s2) {
+  for (const auto& [key, row] : scale) {
     scales.push_back({{"output", key.first},
                       {"form", key.second},
-                      {"s2", value},
-                      {"dimensions", widths[key]},
+                      {"s2", row.at("s2")},
+                      {"dimensions", row.at("dimensions")},
                       {"images", settings.images},
-                      {"log_n", most}});
+                      {"log_n", std::log(static_cast<double>(settings.images))}});
     for (const std::string name : {"upper", "lower"}) {
       const Json shown =
           where(rows, {{"output", key.first}, {"form", key.second}, {"bound", name}});

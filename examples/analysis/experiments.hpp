@@ -1,12 +1,14 @@
 #pragma once
-// The experiments on trained networks, each a function of a study and its settings. Every one
-// returns
+// The experiments on trained networks. Each is two functions:
 //
-//   {"notes": ["what may be said, and what not", ..],
-//    "tables": [{"name", "caption", "rows": [..]}, ..],              tables.hpp
-//    "figures": [{"name", "title", "series": [..], ..}, ..]}
+//   measure  one network -> [{"sigma": 0.1, "mean_p": 0.3, ..}, ..]    long, kept by
+//   measurements.hpp report   the rows of all networks, each with its "group" and "network" ->
+//            {"notes": ["what may be said, and what not", ..],
+//             "tables": [{"name", "caption", "rows": [..]}, ..],       tables.hpp
+//             "figures": [{"name", "title", "series": [..], ..}, ..]}
 //
-// and the same bits for the same study and settings. docs/paper.md has the reasoning behind them.
+// with the same bits for the same study and settings. docs/paper.md has the reasoning behind them.
+#include <functional>
 #include <invar/core/json_reader.hpp>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -28,7 +30,9 @@ struct NormalitySettings {
   /// Of so many of the images are the expander's numbers, and those of more draws than the first.
   std::int64_t second_images = 10;
 };
-Json normality(const Study& study, const NormalitySettings& settings);
+Json measure_normality(const Study& study, const Subject& subject,
+                       const NormalitySettings& settings);
+Json report_normality(const Study& study, const Json& rows, const NormalitySettings& settings);
 
 /// Do small Gaussians around training images overlap? Distances of pixels in [0, 1].
 struct OverlapSettings {
@@ -37,7 +41,7 @@ struct OverlapSettings {
   std::vector<double> sigmas = {0.01, 0.1, 0.5};
   std::vector<double> quantiles = {0, 0.001, 0.01, 0.1, 0.5};
 };
-Json overlap(const Study& study, const OverlapSettings& settings);
+Json report_overlap(const Study& study, const OverlapSettings& settings);
 
 /// How far is a network affine around an image? Linearisation error, share of rectifiers that flip
 /// and of images that stay in their region, one noisy copy per test image.
@@ -45,7 +49,8 @@ struct AffineSettings {
   std::int64_t images = 50;
   std::vector<double> sigmas = {0.001, 0.01, 0.1, 0.5};
 };
-Json affine(const Study& study, const AffineSettings& settings);
+Json measure_affine(const Study& study, const Subject& subject, const AffineSettings& settings);
+Json report_affine(const Study& study, const Json& rows);
 
 /// Entropy along training, H - d/2 log(2 pi e s2) in [0, log n], from the checkpoints of run
 /// directories: of the trained encoder's and its expander's outputs at fixed test images, raw and
@@ -54,7 +59,8 @@ Json affine(const Study& study, const AffineSettings& settings);
 struct EntropySettings {
   std::int64_t images = 500;
 };
-Json entropy(const Study& study, const EntropySettings& settings);
+Json measure_entropy(const Study& study, const Subject& subject, const EntropySettings& settings);
+Json report_entropy(const Study& study, const Json& rows, const EntropySettings& settings);
 
 /// The terms of the generalisation bound and the risk it is about.
 struct BoundSettings {
@@ -63,7 +69,8 @@ struct BoundSettings {
   std::int64_t unlabelled = 1000;
   std::int64_t test = 1000;
 };
-Json bound(const Study& study, const BoundSettings& settings);
+Json measure_bound(const Study& study, const Subject& subject, const BoundSettings& settings);
+Json report_bound(const Json& rows);
 
 /// Which diagnostic tells a better encoder? Rank correlation of each with linear accuracy, over all
 /// trained networks.
@@ -73,7 +80,9 @@ struct CorrelationSettings {
   std::int64_t test = 1000;   ///< images that it is tested on, 0: all
   bool checkpoints = false;   ///< every checkpoint of a run, not its last encoder alone
 };
-Json correlation(const Study& study, const CorrelationSettings& settings);
+Json measure_correlation(const Study& study, const Subject& subject,
+                         const CorrelationSettings& settings);
+Json report_correlation(const Json& rows);
 
 struct Settings {
   NormalitySettings normality;
@@ -94,13 +103,17 @@ Settings read_settings(const Json& json);
 /// Every setting with its value, for the record.
 Json to_json(const Settings& settings);
 
+struct StudyExperiment {
+  std::string name;
+  /// Empty if there is nothing to measure network by network.
+  std::function<Json(const Study&, const Subject&, const Settings&)> measure;
+  std::function<Json(const Study&, const Json& rows, const Settings&)> report;
+};
+
 /// In the order in which they are shown.
-const std::vector<std::string>& experiment_names();
+const std::vector<StudyExperiment>& study_experiments();
 
-/// Error that names the nearest one if there is no such experiment.
-void check_experiment(const std::string& name);
-
-/// One of them by name.
-Json run_experiment(const std::string& name, const Study& study, const Settings& settings);
+/// The one of that name; Error that names the nearest one if there is none.
+const StudyExperiment& study_experiment(const std::string& name);
 
 }  // namespace invar::app

@@ -32,7 +32,7 @@ struct Collected {
   }
 };
 
-void report(const ssl::NormalTest& test, Json& row) {
+void summarise_into(Json& row, const ssl::NormalTest& test) {
   const std::int64_t units = sum(eq(test.p_value, test.p_value)).item<std::int64_t>();
   row["units"] = units;
   row["dropped"] = test.p_value.numel() - units;
@@ -46,50 +46,51 @@ void report(const ssl::NormalTest& test, Json& row) {
 
 }  // namespace
 
-Json normality(const Study& study, const NormalitySettings& settings) {
+Json measure_normality(const Study& study, const Subject& subject,
+                       const NormalitySettings& settings) {
   NoGrad guard;
   const Tensor images = study.images(Split::test, settings.images).pixels;
   const std::int64_t most = *std::ranges::max_element(settings.draws);
-  Json rows = Json::array();
   const std::int64_t draws = settings.draws[0];
   const std::int64_t second = std::min(settings.second_images, settings.images);
-  std::int64_t total = 0, done = 0;
-  for (const Subject& s : study.subjects) {
-    total += settings.images + (settings.expander && s.expander ? second : 0);
-  }
-  Progress progress("normality", "images", total);
-  for (const Subject& subject : study.subjects) {
-    for (const char* output : {"encoder", "expander"}) {
-      const bool encoder = std::string_view(output) == "encoder";
-      if (!encoder && !(settings.expander && subject.expander)) continue;
-      const Network& network = encoder ? subject.encoder : subject.expander;
-      std::map<std::pair<double, std::int64_t>, Collected> collected;  // by sigma and draws
-      for (std::int64_t i = 0; i < (encoder ? settings.images : second); ++i) {
-        const Tensor image = narrow(images, 0, i, 1);
-        Dims shape = images.shape();
-        shape[0] = encoder && i < second ? most : draws;
-        Generator generator(seed_for(study.seed, 10, static_cast<std::uint64_t>(i)));
-        const Tensor noise = randn(shape, {}, generator);
-        for (const double sigma : settings.sigmas) {
-          const Tensor outputs = apply_in_chunks(network, image + noise * sigma);
-          for (const std::int64_t n : settings.draws) {
-            if (n > shape[0]) continue;
-            collected[{sigma, n}].add(ssl::normal_test(narrow(outputs, 0, 0, n)));
-          }
+  const bool expander_too = settings.expander && subject.expander;
+  Progress progress("normality", "images", settings.images + (expander_too ? second : 0));
+  std::int64_t done = 0;
+  Json rows = Json::array();
+  for (const char* output : {"encoder", "expander"}) {
+    const bool encoder = std::string_view(output) == "encoder";
+    if (!encoder && !expander_too) continue;
+    const Network& network = encoder ? subject.encoder : subject.expander;
+    std::map<std::pair<double, std::int64_t>, Collected> collected;  // by sigma and draws
+    for (std::int64_t i = 0; i < (encoder ? settings.images : second); ++i) {
+      const Tensor image = narrow(images, 0, i, 1);
+      Dims shape = images.shape();
+      shape[0] = encoder && i < second ? most : draws;
+      Generator generator(seed_for(study.seed, 10, static_cast<std::uint64_t>(i)));
+      const Tensor noise = randn(shape, {}, generator);
+      for (const double sigma : settings.sigmas) {
+        const Tensor outputs = apply_in_chunks(network, image + noise * sigma);
+        for (const std::int64_t n : settings.draws) {
+          if (n > shape[0]) continue;
+          collected[{sigma, n}].add(ssl::normal_test(narrow(outputs, 0, 0, n)));
         }
-        progress.update(++done);
       }
-      for (const auto& [setting, tests] : collected) {
-        Json row = {{"group", subject.group},  {"network", subject.name},
-                    {"output", output},        {"sigma", setting.first},
-                    {"draws", setting.second}, {"images", tests.p_value.size()}};
-        report(tests.all(), row);
-        rows.push_back(row);
-      }
+      progress.update(++done);
+    }
+    for (const auto& [setting, tests] : collected) {
+      Json row = {{"output", output},
+                  {"sigma", setting.first},
+                  {"draws", setting.second},
+                  {"images", tests.p_value.size()}};
+      summarise_into(row, tests.all());
+      rows.push_back(row);
     }
   }
   progress.finish();
+  return rows;
+}
 
+Json report_normality(const Study& study, const Json& rows, const NormalitySettings& settings) {
   const Names keys = {"output", "draws", "sigma"};
   Json tables = {
       table("mean p", "mean p-value of K^2 over units and images, then over networks",
@@ -104,15 +105,16 @@ Json normality(const Study& study, const NormalitySettings& settings) {
   for (const std::string output : {"encoder", "expander"}) {
     for (const auto& [value, label] : {std::pair{"mean_p", "mean p of K^2"},
                                        std::pair{"median_abs_skewness", "median |skewness|"}}) {
-      const Json shown = where(rows, {{"output", output}, {"draws", draws}});
+      const Json shown = where(rows, {{"output", output}, {"draws", settings.draws[0]}});
       if (shown.empty()) continue;
-      figures.push_back(lines(fmt::format("normality-{}-{}", output, value),
-                              fmt::format("Normality of {} outputs, {} draws", output, draws),
-                              group_means(shown, {"sigma"}, value),
-                              {.x = "sigma",
-                               .x_label = "sigma of the noise on the normalised input",
-                               .y_label = label,
-                               .log_x = true}));
+      figures.push_back(
+          lines(fmt::format("normality-{}-{}", output, value),
+                fmt::format("Normality of {} outputs, {} draws", output, settings.draws[0]),
+                group_means(shown, {"sigma"}, value),
+                {.x = "sigma",
+                 .x_label = "sigma of the noise on the normalised input",
+                 .y_label = label,
+                 .log_x = true}));
     }
   }
   return {{"notes",

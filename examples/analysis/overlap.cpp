@@ -7,7 +7,7 @@
 
 namespace invar::app {
 
-Json overlap(const Study& study, const OverlapSettings& settings) {
+Json report_overlap(const Study& study, const OverlapSettings& settings) {
   const std::int64_t n = settings.images == 0 ? study.train->size() : settings.images;
   const Tensor images = study.raw_images(Split::train, n);
   const std::int64_t dimensions = images.numel() / n;

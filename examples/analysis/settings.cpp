@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "experiments.hpp"
 
 namespace invar::app {
@@ -134,29 +132,6 @@ Json to_json(const Settings& s) {
             {"train", s.correlation.train},
             {"test", s.correlation.test},
             {"checkpoints", s.correlation.checkpoints}}}};
-}
-
-const std::vector<std::string>& experiment_names() {
-  static const std::vector<std::string> names = {"normality", "overlap", "affine",
-                                                 "entropy",   "bound",   "correlation"};
-  return names;
-}
-
-void check_experiment(const std::string& name) {
-  const std::vector<std::string>& names = experiment_names();
-  check(std::ranges::find(names, name) != names.end(), "--experiments",
-        "expected one of {}, got \"{}\": did you mean \"{}\"?", fmt::join(names, ", "), name,
-        nearest_word(name, names));
-}
-
-Json run_experiment(const std::string& name, const Study& study, const Settings& settings) {
-  check_experiment(name);
-  if (name == "normality") return normality(study, settings.normality);
-  if (name == "overlap") return overlap(study, settings.overlap);
-  if (name == "affine") return affine(study, settings.affine);
-  if (name == "entropy") return entropy(study, settings.entropy);
-  if (name == "bound") return bound(study, settings.bound);
-  return correlation(study, settings.correlation);
 }
 
 }  // namespace invar::app

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/file.hpp>
 #include <invar/core/random.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/nn/checkpoint.hpp>
@@ -72,6 +73,11 @@ bool has_expander(const fs::path& file) {
 }
 
 Subject load_subject(const std::string& group, const fs::path& path, Device device) {
+  if (path.extension() == ".json") {
+    Subject subject = read_measured(path);
+    if (!group.empty()) subject.group = group;
+    return subject;
+  }
   Subject subject{
       .group = group, .name = path.string(), .config = {}, .encoder = {}, .expander = {}};
   fs::path file = path;
@@ -80,6 +86,7 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
           "expected a run directory, an encoder or a checkpoint, got '{}' without a config.json",
           path.string());
     subject.checkpoints = checkpoints_of(path);
+    subject.saved = static_cast<std::int64_t>(subject.checkpoints.size());
     file = path / "encoder.safetensors";
     if (!fs::exists(file)) {
       check(!subject.checkpoints.empty(), "analyze",
@@ -100,6 +107,7 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
   }
   TrainedEncoder trained = load_encoder(file, "");
   subject.config = trained.config;
+  subject.has_expander = static_cast<bool>(subject.expander);
   subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)), device);
   if (group.empty()) subject.group = subject.config.at("objective").at("name").get<std::string>();
   return subject;
@@ -136,6 +144,45 @@ void load_group(const std::string& text, Device device, std::vector<Subject>& su
 
 }  // namespace
 
+Subject read_measured(const fs::path& file) {
+  const Json json = parse_json(read_file(file), file.string());
+  check(json.is_object() && json.contains("study") && json.contains("network"), "analyze",
+        "expected what an analysis has kept of a network (networks/*.json), got '{}'",
+        file.string());
+  JsonReader reader(json, file.string());
+  JsonReader network(reader.require<Json>("network"), file.string());
+  Subject subject{.group = network.require<std::string>("group"),
+                  .name = network.require<std::string>("name"),
+                  .config = reader.require<Json>("config"),
+                  .encoder = {},
+                  .expander = {},
+                  .trained = network.require<bool>("trained"),
+                  .ended = network.require<bool>("ended"),
+                  .has_expander = network.require<bool>("expander"),
+                  .saved = network.require<std::int64_t>("checkpoints"),
+                  .measured = reader.require<Json>("measured"),
+                  .measured_in = reader.require<Json>("study")};
+  network.finish();
+  reader.finish();
+  check(subject.measured.is_object() && subject.config.is_object() == subject.trained, "analyze",
+        "expected what an analysis has kept of a network, got '{}'", file.string());
+  return subject;
+}
+
+void write_measured(const Subject& subject, const fs::path& file) {
+  const Json json = {{"network",
+                      {{"group", subject.group},
+                       {"name", subject.name},
+                       {"trained", subject.trained},
+                       {"ended", subject.ended},
+                       {"expander", subject.has_expander},
+                       {"checkpoints", subject.saved}}},
+                     {"config", subject.config},
+                     {"study", subject.measured_in},
+                     {"measured", subject.measured}};
+  write_file_atomically(file, json.dump() + "\n");
+}
+
 NetworkPair load_pair(const fs::path& checkpoint, Device device) {
   const SafetensorsFile file(checkpoint);
   const auto config = file.metadata().find("config");
@@ -157,23 +204,26 @@ NetworkPair load_pair(const fs::path& checkpoint, Device device) {
 Study::Study(const StudyOptions& options) : seed(options.seed), device(options.device) {
   check(!options.groups.empty(), "analyze", "expected at least one run, encoder or checkpoint");
   for (const std::string& group : options.groups) load_group(group, device, subjects);
-  Json config = subjects.front().config;
+  const auto first = std::ranges::find(subjects, true, &Subject::trained);
+  check(first != subjects.end(), "analyze", "expected a trained network, got controls only");
+  Json config = first->config;
   if (!options.data.empty()) {
     config["data"] = parse_json(options.data, "--data");
     check(config["data"].is_object(), "--data", "expected a JSON object, got {}", options.data);
   }
   data = config["data"];
+  test_view = config["test_view"];
   for (const Subject& subject : subjects) {
-    check(subject.config["test_view"] == config["test_view"], "analyze",
+    check(!subject.trained || subject.config.at("test_view") == config["test_view"], "analyze",
           "expected networks with one test view, got another one in '{}'", subject.name);
   }
-  // One group's members stand together, whatever the order of the paths.
+  // One group's members stand together, whatever the order of the paths, and controls at the end.
   std::vector<std::string> order;
   for (const Subject& subject : subjects) {
     if (std::ranges::find(order, subject.group) == order.end()) order.push_back(subject.group);
   }
   std::ranges::stable_sort(subjects, {}, [&](const Subject& subject) {
-    return std::ranges::find(order, subject.group) - order.begin();
+    return std::pair(!subject.trained, std::ranges::find(order, subject.group) - order.begin());
   });
   experiment.emplace(config);
   train = experiment->load(Split::train);
@@ -182,14 +232,17 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
 }
 
 void Study::add_controls(const StudyOptions& options) {
-  const auto control = [&](const char* group, std::int64_t i, Network network) {
+  const auto name_of = [](const std::string& group, std::int64_t i) {
+    return fmt::format("{} {}", group, i);
+  };
+  const auto control = [&](const std::string& group, std::int64_t i, Network network) {
     subjects.push_back({.group = group,
-                        .name = fmt::format("{} {}", group, i),
+                        .name = name_of(group, i),
                         .config = {},
                         .encoder = std::move(network),
                         .expander = {},
                         .trained = false,
-                        .rectifiers = group != std::string_view("linear")});
+                        .rectifiers = group != "linear"});
   };
   for (const std::string& name : options.controls) {
     check(name == "untrained" || name == "linear", "--controls",
@@ -198,9 +251,11 @@ void Study::add_controls(const StudyOptions& options) {
     const Tensor pixels = images(Split::test, 1).pixels;
     for (std::int64_t i = 0; i < options.control_seeds; ++i) {
       const auto number = static_cast<std::uint64_t>(i);
+      // One that was measured before is not made again.
+      if (std::ranges::find(subjects, name_of(name, i), &Subject::name) != subjects.end()) continue;
       if (name == "linear") {
         const std::int64_t inputs = pixels.numel();
-        const std::int64_t outputs = subjects.front().encoder(pixels).size(1);
+        const std::int64_t outputs = untrained(0).encoder(pixels).size(1);
         Generator generator(seed_for(seed, 1, number));
         const Tensor weight =
             randn({inputs, outputs}, {}, generator) / std::sqrt(static_cast<double>(inputs));

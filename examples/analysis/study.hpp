@@ -3,7 +3,9 @@
 //
 //   Study ---- groups ---- Subject ---- network     what is analysed; "vicreg", "simclr", ...
 //     |                      |--- expander          with the encoder that it was trained with
-//     |                      `--- checkpoints       for what happens along training
+//     |                      |--- checkpoints       for what happens along training
+//     |                      `--- measured          or, instead of all these: what an earlier
+//     |                                             analysis found out about the network
 //     |---- controls: untrained, linear             the same for every experiment
 //     `---- images: test view, train and test split
 //
@@ -31,14 +33,24 @@ struct Subject {
   std::string group;
   std::string name;  ///< the path, or "untrained 0"
   Json config;       ///< what it was trained with; null for a control without
-  Network encoder;   ///< what evaluation sees: the averaged encoder if there is one
+  Network encoder;   ///< what evaluation sees: the averaged encoder if there is one; empty if the
+                     ///< network was measured before
   Network expander;  ///< images to embeddings through the trained encoder; empty if unknown
   /// Saved along training, by step; empty unless the subject is a run directory.
   std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints = {};
   bool trained = true;
   bool ended = true;       ///< false: a run directory without its final encoder
   bool rectifiers = true;  ///< false: linear
+  bool has_expander = false;
+  std::int64_t saved = 0;  ///< checkpoints
+  /// {"settings", "rows"} by experiment, and the study that they were made in (measurements.hpp).
+  Json measured = Json::object(), measured_in = {};
 };
+
+/// What `measured` holds and how its network is called: a network that needs no other file. Error
+/// if it is no such file.
+Subject read_measured(const std::filesystem::path& file);
+void write_measured(const Subject& subject, const std::filesystem::path& file);
 
 /// An encoder and what follows it: images to features, images to embeddings.
 struct NetworkPair {
@@ -49,7 +61,8 @@ NetworkPair load_pair(const std::filesystem::path& checkpoint, Device device);
 
 struct StudyOptions {
   /// "vicreg=runs/v0,runs/v1": a group; without "name=" each path goes to the group of its
-  /// objective. A path may be a pattern: "runs/vicreg-*".
+  /// objective. A path may be a pattern: "runs/vicreg-*", or what an earlier analysis has written
+  /// of a network: "analysis/networks/*.json".
   std::vector<std::string> groups;
   std::vector<std::string> controls;  ///< of "untrained", "linear"
   std::int64_t control_seeds = 3;
@@ -68,7 +81,7 @@ class Study {
   Device device;
   std::vector<Subject> subjects;         ///< groups in the order given, then the controls
   std::optional<Experiment> experiment;  ///< of the first subject: data, views
-  Json data;
+  Json data, test_view;
   DatasetPtr train, test;
 
   /// The first n images of a fixed random order of the split, under the test view: [n, H, W, C],

@@ -154,8 +154,50 @@ class Analyze(unittest.TestCase):
         again = self.folder / "again"
         done = self.run_program("analyze", *self.groups, *SMALL, "--out", again)
         self.assertEqual(done.returncode, 0, done.stderr)
-        for path in self.out.iterdir():
-            self.assertEqual((again / path.name).read_bytes(), path.read_bytes(), path.name)
+        self.assert_same_files(again)
+
+    def assert_same_files(self, other: pathlib.Path) -> None:
+        files = [path.relative_to(self.out) for path in self.out.rglob("*") if path.is_file()]
+        self.assertEqual(len([path for path in files if path.parent.name == "networks"]), 8)
+        for path in files:
+            self.assertEqual((other / path).read_bytes(), (self.out / path).read_bytes(), path)
+
+    def test_what_was_measured_stands_in_for_networks(self) -> None:
+        kept = self.out / "networks"
+        groups = [f"{kept}/{pattern}" for pattern in ("vicreg*", "simclr*", "untrained*", "linear*")]
+        out = self.folder / "kept"
+        groups = [argument for group in groups for argument in ("--group", group)]
+        done = self.run_program("analyze", *groups, *SMALL, "--out", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("affine", done.stderr)  # nothing was measured again
+        self.assert_same_files(out)
+        for change, message in ((["--set", "affine.images=3"], "measured with"), (["--seed", 1], "measured on")):
+            done = self.run_program("analyze", *groups, *SMALL, *change, "--out", self.folder / "refused")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(message, done.stderr)
+        done = self.run_program("analyze", "--group", self.out / "analysis.json", "--out", self.folder / "refused")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("networks/*.json", done.stderr)
+
+    def test_resume_measures_what_is_lacking(self) -> None:
+        out = self.folder / "resumed"
+        shutil.copytree(self.out, out)
+        (out / "analysis.json").unlink()
+        (out / "networks" / "vicreg1.json").unlink()
+        partly = out / "networks" / "simclr0.json"
+        known = json.loads(partly.read_text())
+        del known["measured"]["bound"]
+        partly.write_text(json.dumps(known))
+        done = self.run_program("analyze", *self.groups, *SMALL, "--out", out, "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(re.findall(r"(\S+) \(\d of 8\)", done.stderr),
+                         [f"{self.folder}/vicreg1", f"{self.folder}/simclr0"])
+        self.assert_same_files(out)
+        known["config"]["seed"] = 7
+        partly.write_text(json.dumps(known))
+        done = self.run_program("analyze", *self.groups, *SMALL, "--out", out, "--resume")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--resume", done.stderr)
 
     def test_patterns_and_runs_that_have_not_ended(self) -> None:
         begun = self.folder / "unfinished0"
