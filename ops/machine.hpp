@@ -23,6 +23,9 @@ Machine machine();
 /// (driver's 13.0), cuDNN 9.19.0". Error without it.
 std::string describe_gpu(Device gpu);
 
+/// True iff the processor has AVX-512 and oneDNN uses it.
+bool has_avx512();
+
 /// True iff the processor has bf16 instructions that oneDNN uses (AVX-512 BF16, AMX). Elsewhere
 /// bf16 operands are converted to f32 and results rounded, which costs more than computing in f32.
 bool has_native_bf16();

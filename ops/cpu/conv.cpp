@@ -102,13 +102,6 @@ Conv2dOptions without_stride(Conv2dOptions o) {
   return o;
 }
 
-/// True iff AVX2 and FMA are the best that oneDNN finds here (or that ONEDNN_MAX_CPU_ISA allows).
-bool is_avx2_machine() {
-  static const bool is = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2 ||
-                         dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx2_vnni;
-  return is;
-}
-
 /// True iff these operands are to be widened: the processor cannot multiply them.
 bool is_to_be_widened(const Tensor& x) { return x.dtype() == DType::bf16 && !has_native_bf16(); }
 
@@ -260,7 +253,7 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
           gradient.shape(), o, [&] { conv2d_backward_weight(gradient, x, o, out); })) {
     return winograd_conv2d_backward_weight(gradient, x, o, out);
   }
-  if (x.dtype() == DType::f32 && is_avx2_machine() &&
+  if (x.dtype() == DType::f32 && !has_avx512() &&
       prefers_avx2_backward_weight(x.shape(), out.shape(), gradient.shape(), o)) {
     return conv2d_backward_weight_avx2(gradient, x, o, out);
   }

@@ -23,7 +23,7 @@ struct MatrixView {
 /// f64: the reference, any strides; sums k in ascending order, in blocks of 256 terms.
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
           MatrixView<double> b, const double* bias, double* c, std::int64_t c_stride);
-/// f32: OpenBLAS. Of a's two strides, and of b's, one must be 1.
+/// f32: OpenBLAS or oneDNN. Of a's two strides, and of b's, one must be 1.
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, MatrixView<float> b,
           const float* bias, float* c, std::int64_t c_stride);
 

@@ -54,6 +54,11 @@ bool includes(dnnl::cpu_isa isa) {
 
 }  // namespace
 
+bool has_avx512() {
+  static const bool has = includes(dnnl::cpu_isa::avx512_core);
+  return has;
+}
+
 bool has_native_bf16() {
   static const bool has = includes(dnnl::cpu_isa::avx512_core_bf16);
   return has;

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cstring>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/blas.hpp>
@@ -5,6 +6,7 @@
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/cpu/onednn.hpp>
+#include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/machine.hpp>
 #include <memory>
 #include <vector>
@@ -105,31 +107,53 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
 }
 
 // --- f32 -----------------------------------------------------------------------------------------
-// OpenBLAS rather than oneDNN: measured with one thread on a Zen 3 core (AVX2), GFLOP/s, for an
-// expander layer of 2048 units and a batch of 256:
+// A tile is made by oneDNN's sgemm where there is AVX-512, by OpenBLAS elsewhere and where there is
+// little to do. GFLOP/s of one Zen 5 core (oneDNN 3.2, OpenBLAS 0.3.21, which knows that processor
+// as one with AVX2), in brackets with oneDNN told to keep to AVX2:
 //
-//                             oneDNN 3.2   OpenBLAS 0.3.21
-//   forward          a b^T        62             77
-//   input gradient   a b          74             82
-//   weight gradient  a^T b        85             83
+//                                       oneDNN        OpenBLAS
+//   256 x 512 from 2048   a b^T       229  (125)        125
+//                         a b         253  (129)        127
+//                         a^T b       252  (85)         125
+//   16 x 16 from 16       a b          33                59
 //
-// It also needs no primitive per shape, and cut into tiles of our own it gives the same bits for
-// any number of threads, which oneDNN does not promise.
+// Each tile is computed by one thread, so the bits do not depend on their number.
 
 namespace {
 
 /// How BLAS is told about a matrix.
 struct BlasLayout {
-  CBLAS_TRANSPOSE trans;
+  bool transposed;
   int stride;  ///< between rows, or between columns if transposed
 };
 
 BlasLayout blas_layout(MatrixView<float> x, std::int64_t rows, std::int64_t columns) {
   // Strides of a dimension of size 1 mean nothing, but BLAS checks them.
   if ((columns == 1 || x.column_stride == 1) && (rows == 1 || x.row_stride >= columns)) {
-    return {CblasNoTrans, static_cast<int>(rows == 1 ? columns : x.row_stride)};
+    return {false, static_cast<int>(rows == 1 ? columns : x.row_stride)};
   }
-  return {CblasTrans, static_cast<int>(columns == 1 ? rows : x.column_stride)};
+  return {true, static_cast<int>(columns == 1 ? rows : x.column_stride)};
+}
+
+bool is_onednns_product(std::int64_t m, std::int64_t n, std::int64_t k) {
+  constexpr double kLeast = 1 << 15;
+  return has_avx512() &&
+         static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) >= kLeast;
+}
+
+/// c = a b + beta c, in this thread. False if there was no memory for oneDNN's copies.
+bool multiply(bool by_onednn, BlasLayout la, BlasLayout lb, std::int64_t m, std::int64_t n,
+              std::int64_t k, const float* a, const float* b, float beta, float* c,
+              std::int64_t ldc) {
+  if (by_onednn) {
+    const OneThread guard;
+    return dnnl::sgemm(la.transposed ? 'T' : 'N', lb.transposed ? 'T' : 'N', m, n, k, 1.0f, a,
+                       la.stride, b, lb.stride, beta, c, ldc) == dnnl::status::success;
+  }
+  const auto op = [](BlasLayout layout) { return layout.transposed ? CblasTrans : CblasNoTrans; };
+  blas::gemm(op(la), op(lb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), a,
+             la.stride, b, lb.stride, beta, c, static_cast<int>(ldc));
+  return true;
 }
 
 }  // namespace
@@ -145,6 +169,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, M
   if (tiles() < kEnough) columns_per_tile = kSmall;
   if (tiles() < kEnough) rows_per_tile = kSmall;
   const BlasLayout la = blas_layout(a, m, k), lb = blas_layout(b, k, n);
+  const bool by_onednn = is_onednns_product(m, n, k);
+  std::atomic<bool> done = true;
   for_tiles(m, n, rows_per_tile, columns_per_tile,
             [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
               float* const tile = c + row * c_stride + column;
@@ -152,10 +178,12 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, M
                 std::memcpy(tile + i * c_stride, bias + column,
                             static_cast<std::size_t>(columns) * sizeof(float));
               }
-              blas::gemm(la.trans, lb.trans, static_cast<int>(rows), static_cast<int>(columns),
-                         static_cast<int>(k), a.at(row, 0).data, la.stride, b.at(0, column).data,
-                         lb.stride, bias ? 1.0f : 0.0f, tile, static_cast<int>(c_stride));
+              if (!multiply(by_onednn, la, lb, rows, columns, k, a.at(row, 0).data,
+                            b.at(0, column).data, bias ? 1.0f : 0.0f, tile, c_stride)) {
+                done = false;
+              }
             });
+  check(done, "matmul", "expected memory for copies of the operands, got none left");
 }
 
 // --- bf16 ----------------------------------------------------------------------------------------

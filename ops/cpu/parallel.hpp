@@ -24,4 +24,16 @@ void parallel_for(std::int64_t n, std::int64_t grain, const F& f) {
   for (std::int64_t i = 0; i < pieces; ++i) f(i * grain, std::min(n, (i + 1) * grain));
 }
 
+/// While it lives, libraries that the calling thread calls use this thread alone.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
 }  // namespace invar::cpu
