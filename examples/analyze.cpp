@@ -54,8 +54,14 @@ void analyze(const app::StudyOptions& options, const std::vector<std::string>& e
                    {"networks", networks(study)},
                    {"experiments", Json::array()}};
   for (const std::string& name : experiments) {
-    Json result = app::study_experiment(name).report(study, app::collect(study, name), settings);
+    const app::StudyExperiment& experiment = app::study_experiment(name);
+    app::MeasuredRows known;
+    if (experiment.measure) known = app::collect(study, name);
+    Json result = experiment.report(study, known.rows, settings);
     result["name"] = name;
+    if (!known.lacking.empty()) {
+      result["notes"].push_back(fmt::format("Not measured: {}.", fmt::join(known.lacking, ", ")));
+    }
     for (const Json& figure : result["figures"]) {
       write(out / (figure["name"].get<std::string>() + ".svg"),
             app::to_svg(app::to_figure(figure)));

@@ -74,10 +74,7 @@ void measure(Study& study, const std::vector<std::string>& experiments, const Se
         check_measured(subject, here, name, all_settings[name]);
         continue;
       }
-      check(static_cast<bool>(subject.encoder), "analyze",
-            "expected {} among what is known of '{}', got none: give the network itself, or the "
-            "--experiments that it was measured for",
-            name, subject.name);
+      if (!subject.encoder) continue;
       if (!std::exchange(told, true)) {
         fmt::print(stderr, "{}: {} ({} of {})\n", subject.group, subject.name, number,
                    study.subjects.size());
@@ -91,16 +88,23 @@ void measure(Study& study, const std::vector<std::string>& experiments, const Se
   }
 }
 
-Json collect(const Study& study, const std::string& experiment) {
-  Json all = Json::array();
+MeasuredRows collect(const Study& study, const std::string& experiment) {
+  MeasuredRows all;
   for (const Subject& subject : study.subjects) {
-    if (!subject.measured.contains(experiment)) continue;
+    if (!subject.measured.contains(experiment)) {
+      all.lacking.push_back(subject.name);
+      continue;
+    }
     for (Json row : subject.measured[experiment].at("rows")) {
       row["group"] = subject.group;
       row["network"] = subject.name;
-      all.push_back(std::move(row));
+      all.rows.push_back(std::move(row));
     }
   }
+  check(all.lacking.size() < study.subjects.size(), "analyze",
+        "expected {} of at least one network, got files without it: give a network itself, or the "
+        "--experiments that were made",
+        experiment);
   return all;
 }
 

@@ -21,13 +21,17 @@
 
 namespace invar::app {
 
-/// Does the experiments that were not done before on every network of the study, and keeps each
+/// Does the experiments that were not done before on every network that is there, and keeps each
 /// network's file in `folder` up to date. `resume`: what the file says already is taken over. Error
 /// for a network that was measured in another study or with other settings.
 void measure(Study& study, const std::vector<std::string>& experiments, const Settings& settings,
              const std::filesystem::path& folder, bool resume);
 
-/// The rows of all networks, each with its "group" and "network".
-Json collect(const Study& study, const std::string& experiment);
+struct MeasuredRows {
+  Json rows = Json::array();         ///< of all networks, each with its "group" and "network"
+  std::vector<std::string> lacking;  ///< networks whose files know nothing of the experiment
+};
+/// What is known from an experiment. Error if there is nothing.
+MeasuredRows collect(const Study& study, const std::string& experiment);
 
 }  // namespace invar::app

@@ -175,6 +175,21 @@ class Analyze(unittest.TestCase):
             done = self.run_program("analyze", *groups, *SMALL, *change, "--out", self.folder / "refused")
             self.assertEqual(done.returncode, 1)
             self.assertIn(message, done.stderr)
+        # A file that does not know an experiment is left out of it, and told.
+        partly = json.loads((kept / "vicreg0.json").read_text())
+        del partly["measured"]["affine"]
+        (self.folder / "partly.json").write_text(json.dumps(partly))
+        groups[1] = f"{self.folder}/partly.json,{kept}/vicreg1.json"
+        done = self.run_program("analyze", *groups, *SMALL, "--out", out, "--experiments", "affine")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (affine,) = json.loads((out / "analysis.json").read_text())["experiments"]
+        self.assertEqual(affine["notes"][-1], f"Not measured: {self.folder}/vicreg0.")
+        rows = next(table["rows"] for table in affine["tables"] if table["name"] == "networks")
+        self.assertNotIn(f"{self.folder}/vicreg0", {row["network"] for row in rows})
+        done = self.run_program("analyze", "--group", self.folder / "partly.json", "--no-controls", *SMALL,
+                                "--experiments", "affine", "--out", self.folder / "refused")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("at least one network", done.stderr)
         done = self.run_program("analyze", "--group", self.out / "analysis.json", "--out", self.folder / "refused")
         self.assertEqual(done.returncode, 1)
         self.assertIn("networks/*.json", done.stderr)
