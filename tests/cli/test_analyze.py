@@ -348,12 +348,13 @@ class Analyze(unittest.TestCase):
         path.write_text(json.dumps({
             "name": "tiny", "config": str(self.config_path), "set": {"evaluation": {"linear_epochs": 2}},
             "tuning": {"seed": 100, "held_out": 30},
-            "objectives": [{"name": "vicreg", "seeds": 2, "settings": {"one": {}, "two": {"covariance": 2}}}]}))
+            "objectives": [{"name": "vicreg", "seeds": 2, "settings": {"c1.5": {"covariance": 1.5}, "c1.25": {"covariance": 1.25}}}]}))
         self.assertIn("not tuned yet", self.experiments(path, "run"))
         self.assertIn("1 of 2 cells done", self.experiments(path, "tune", "--limit", 1))
         self.assertIn("2 of 2 cells done", self.experiments(path, "tune"))
-        tuned = json.loads((self.folder / "cells" / "tiny" / "tuning-vicreg-two-seed100.json").read_text())
+        tuned = json.loads((self.folder / "cells" / "tiny" / "tuning-vicreg-c1.25-seed100.json").read_text())
         self.assertEqual(tuned["steps"], 8)  # 66 of 96 images, 4 steps per epoch
+        self.assertEqual(len(tuned["attempts"]), 1)
         self.assertIn("CPU hours left", self.experiments(path, "run", "--limit", 1))
         (cell,) = [p for p in (self.folder / "cells" / "tiny").glob("vicreg-*-seed0.json")]
         result = json.loads(cell.read_text())
