@@ -102,8 +102,13 @@ Conv2dOptions without_stride(Conv2dOptions o) {
   return o;
 }
 
-/// True iff these operands are to be widened: the processor cannot multiply them.
-bool is_to_be_widened(const Tensor& x) { return x.dtype() == DType::bf16 && !has_native_bf16(); }
+/// True iff these operands are to be widened: the processor cannot multiply them, or Winograd's
+/// algorithm is demanded and INVAR_MAX_CPU_ISA leaves it f32 only.
+bool is_to_be_widened(const Tensor& x) {
+  return x.dtype() == DType::bf16 &&
+         (!has_native_bf16() ||
+          (conv_algorithm() == ConvAlgorithm::winograd && !has_winograd(DType::bf16)));
+}
 
 /// True iff Winograd's algorithm is to compute this pass; `run` computes it.
 template <class F>
