@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <invar/ops/cpu/isa.hpp>
@@ -26,16 +27,16 @@ const WinogradKernels& kernels(DType dtype) {
 }
 
 /// One dimension of the algorithm: its products, each of a plane of the image and one of the
-/// weight, added to one of the outputs; and how many planes there are.
+/// weight, added to one of the outputs; how many planes there are; and its tiles.
 struct Form {
   struct Product {
     std::int64_t image, weight, output;
   };
   std::span<const Product> products;
-  std::int64_t images, outputs;
+  std::int64_t images, weights, outputs;  // planes
+  std::int64_t size, step;  // of a tile of the image, and from one to the next: pixels
+  std::int64_t tile;        // of outputs
 };
-
-constexpr std::int64_t kWeights = 6;  // of every form
 
 constexpr Form::Product kPlainProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2},
                                             {3, 3, 3}, {4, 4, 4}, {5, 5, 5}};
@@ -45,20 +46,70 @@ constexpr Form::Product kStridedProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {
 constexpr Form::Product kSpreadProducts[] = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3},
                                              {4, 4, 4},  // of the outer taps
                                              {5, 5, 5}, {6, 5, 6}, {7, 5, 7}, {8, 5, 8}};
-constexpr Form kPlain{kPlainProducts, 6, 6}, kStrided{kStridedProducts, 9, 7},
-    kSpread{kSpreadProducts, 9, 9};
+constexpr Form kFour{kPlainProducts, 6, 6, 6, 6, 4, 4};
+constexpr Form kThree{std::span(kPlainProducts).first(5), 5, 5, 5, 5, 3, 3};
+constexpr Form kStrided{kStridedProducts, 9, 6, 7, 9, 8, 4};
+constexpr Form kSpread{kSpreadProducts, 9, 6, 9, 5, 4, 8};
 
-/// In both dimensions: calls f for the products whose `member` is that plane, with planes numbered
-/// row by row.
+/// Part of one dimension of the images: `count` tiles of a form. The first one begins at these
+/// pixels of the image and of the outputs, which may lie before them.
+struct Stretch {
+  const Form* form;
+  std::int64_t count, image, output;
+};
+
+/// Where a tile lies in a batch of images. The tile before it lacks its last `fresh` columns.
+struct Window {
+  std::int64_t n, top, left, height, width, fresh;
+};
+
+/// The tiles of two stretches in a batch of images, numbered image by image, row by row; their
+/// planes are numbered row by row, too.
+struct Tiles {
+  Stretch down, across;
+  std::int64_t count;
+  std::int64_t images, weights, outputs;  // planes
+
+  Tiles(const Stretch& down, const Stretch& across, std::int64_t batch)
+      : down(down),
+        across(across),
+        count(batch * down.count * across.count),
+        images(down.form->images * across.form->images),
+        weights(down.form->weights * across.form->weights),
+        outputs(down.form->outputs * across.form->outputs) {}
+
+  Window image(std::int64_t tile) const {
+    const Form &d = *down.form, &a = *across.form;
+    return {tile / (down.count * across.count),
+            down.image + tile / across.count % down.count * d.step,
+            across.image + tile % across.count * a.step,
+            d.size,
+            a.size,
+            a.step};
+  }
+  Window output(std::int64_t tile) const {
+    const Form &d = *down.form, &a = *across.form;
+    return {tile / (down.count * across.count),
+            down.output + tile / across.count % down.count * d.tile,
+            across.output + tile % across.count * a.tile,
+            d.tile,
+            a.tile,
+            a.tile};
+  }
+};
+
+/// Calls f for the products whose `member` is that plane; a row has `planes` of them.
 template <class F>
-void for_products(const Form& form, std::int64_t Form::Product::*member, std::int64_t planes,
+void for_products(const Tiles& tiles, std::int64_t Form::Product::*member, std::int64_t planes,
                   std::int64_t plane, const F& f) {
-  for (const Form::Product& row : form.products) {
+  const Form &down = *tiles.down.form, &across = *tiles.across.form;
+  for (const Form::Product& row : down.products) {
     if (row.*member != plane / planes) continue;
-    for (const Form::Product& column : form.products) {
+    for (const Form::Product& column : across.products) {
       if (column.*member != plane % planes) continue;
-      f(Form::Product{row.image * form.images + column.image, row.weight * kWeights + column.weight,
-                      row.output * form.outputs + column.output});
+      f(Form::Product{row.image * across.images + column.image,
+                      row.weight * across.weights + column.weight,
+                      row.output * across.outputs + column.output});
     }
   }
 }
@@ -69,27 +120,16 @@ constexpr std::int64_t kLine = 16;
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-/// planes x planes planes of [rows][channels], padded, in scratch memory.
+/// `count` planes of [rows][channels], padded, in scratch memory.
 struct Planes {
   std::int64_t count, row, plane;
 
-  Planes(std::int64_t planes, std::int64_t rows, std::int64_t channels, int width)
-      : count(planes * planes), row(round_up(channels, width)) {
+  Planes(std::int64_t count, std::int64_t rows, std::int64_t channels, int width)
+      : count(count), row(round_up(channels, width)) {
     if (row % (2 * kLine) == 0) row += kLine;
     plane = rows * row + kLine;
   }
   std::int64_t size() const { return count * plane; }
-};
-
-/// The tiles of size x size that cover a batch of images, numbered image by image, row by row. The
-/// first pixel of an image's first tile is (-before.height, -before.width).
-struct Tiles {
-  std::int64_t down, across, count;
-
-  Tiles(const Dims& images, std::int64_t size, Size2 before)
-      : down((images[1] + before.height + size - 1) / size),
-        across((images[2] + before.width + size - 1) / size),
-        count(images[0] * down * across) {}
 };
 
 std::byte* bytes_at(const Tensor& x, std::int64_t element) {
@@ -97,87 +137,65 @@ std::byte* bytes_at(const Tensor& x, std::int64_t element) {
          element * static_cast<std::int64_t>(size_of(x.dtype()));
 }
 
-/// Where the pixels of one tile of an image [N, H, W, C] are. Those outside of it are `outside`.
-/// Tiles lie kStep pixels apart.
-template <int kSize, int kStep>
-struct TilePixels {
-  void* pixels[kSize * kSize];
+constexpr std::int64_t kMostPixels = 81;  // of a tile
 
-  TilePixels() = default;
-
-  /// The tile's first pixel is (kStep i - before.height, kStep j - before.width).
-  TilePixels(const Tensor& image, const Tiles& tiles, std::int64_t tile, Size2 before,
-             void* outside) {
-    const Dims& shape = image.shape();
-    const std::int64_t n = tile / (tiles.down * tiles.across);
-    const std::int64_t top = tile / tiles.across % tiles.down * kStep - before.height;
-    const std::int64_t left = tile % tiles.across * kStep - before.width;
-    const auto column = shape[3] * static_cast<std::int64_t>(size_of(image.dtype()));
-    const std::int64_t row = shape[2] * column;
-    const std::int64_t first = (n * shape[1] + top) * row + left * column;
-    auto* const bytes = static_cast<std::byte*>(image.raw_data());
-    const bool whole = top >= 0 && top + kSize <= shape[1] && left >= 0 && left + kSize <= shape[2];
-    if (whole) {
-      for (int i = 0; i < kSize; ++i) {
-        for (int j = 0; j < kSize; ++j) {
-          pixels[i * kSize + j] = bytes + (first + i * row + j * column);
-        }
-      }
-      return;
-    }
-    for (int i = 0; i < kSize; ++i) {
-      const bool row_inside = top + i >= 0 && top + i < shape[1];
-      for (int j = 0; j < kSize; ++j) {
-        const bool inside = row_inside && left + j >= 0 && left + j < shape[2];
-        pixels[i * kSize + j] = inside ? bytes + (first + i * row + j * column) : outside;
-      }
-    }
+/// Finds a tile's pixels in images [N, H, W, C], row by row. Those outside of it are `outside`.
+void find_pixels(const Tensor& images, const Window& w, void* outside, void** pixels) {
+  const Dims& shape = images.shape();
+  const auto column = shape[3] * static_cast<std::int64_t>(size_of(images.dtype()));
+  const std::int64_t row = shape[2] * column;
+  const std::int64_t begin = std::clamp<std::int64_t>(-w.left, 0, w.width);
+  const std::int64_t end = std::clamp<std::int64_t>(shape[2] - w.left, begin, w.width);
+  auto* from =
+      static_cast<std::byte*>(images.raw_data()) + (w.n * shape[1] + w.top) * row + w.left * column;
+  for (std::int64_t i = 0; i < w.height; ++i, from += row, pixels += w.width) {
+    const bool inside = w.top + i >= 0 && w.top + i < shape[1];
+    const std::int64_t first = inside ? begin : w.width, last = inside ? end : w.width;
+    for (std::int64_t j = 0; j < first; ++j) pixels[j] = outside;
+    for (std::int64_t j = first; j < last; ++j) pixels[j] = from + j * column;
+    for (std::int64_t j = last; j < w.width; ++j) pixels[j] = outside;
   }
-
-  /// Has what the tile before does not share brought into the cache. The processor cannot guess it:
-  /// a tile's rows lie far apart.
-  void prefetch(std::int64_t bytes) const {
-    for (int i = 0; i < kSize; ++i) {
-      for (int j = kSize - kStep; j < kSize; ++j) {
-        for (std::int64_t at = 0; at < bytes; at += kLine * 4) {
-          __builtin_prefetch(static_cast<std::byte*>(pixels[i * kSize + j]) + at);
-        }
-      }
-    }
-  }
-};
+}
 
 constexpr std::int64_t kGrainTiles = 8;
 constexpr int kMostTiles = 2;  // that a transform takes at once
 
-/// The planes of tiles begin to end of x. `transform` is one of the kernels' for images or
-/// gradients, and takes `at_once` tiles for every row of the planes; where the tiles are odd, it
-/// takes zeros in the place of the last.
-template <int kSize, int kStep>
+/// The planes of tiles begin to end of x; `window` says where a tile lies there. `transform` is one
+/// of the kernels' for images or gradients, and takes `at_once` tiles for every row of the planes;
+/// where the tiles are odd, it takes zeros in the place of the last.
 void transform_tiles(decltype(WinogradKernels::Data::transform_image) transform, int at_once,
-                     const Tensor& x, const Tiles& tiles, std::int64_t begin, std::int64_t end,
-                     Size2 before, const Tensor& zeros, float* planes, const Planes& v) {
-  using Group = std::array<TilePixels<kSize, kStep>, kMostTiles>;
+                     const Tensor& x, const Tiles& tiles,
+                     Window (Tiles::*window)(std::int64_t) const, std::int64_t begin,
+                     std::int64_t end, const Tensor& zeros, float* planes, const Planes& v) {
   const std::int64_t channels = x.shape()[3];
   const std::int64_t bytes = channels * static_cast<std::int64_t>(size_of(x.dtype()));
   const std::int64_t groups = (end - begin + at_once - 1) / at_once;
-  const auto read = [&](Group& group, std::int64_t index) {
+  const auto find = [&](std::int64_t group, void** pixels) {
     for (int i = 0; i < at_once; ++i) {
-      const std::int64_t tile = begin + index * at_once + i;
+      const std::int64_t tile = begin + group * at_once + i;
+      const Window w = (tiles.*window)(std::min(tile, end - 1));
       if (tile < end) {
-        group[i] = TilePixels<kSize, kStep>(x, tiles, tile, before, zeros.raw_data());
-        group[i].prefetch(bytes);
+        find_pixels(x, w, zeros.raw_data(), pixels);
+        // What the tile before does not share is brought into the cache. The processor cannot guess
+        // it: a tile's rows lie far apart. (In a function of its own GCC 12 would drop it.)
+        for (std::int64_t row = 0; row < w.height; ++row) {
+          for (std::int64_t column = w.width - w.fresh; column < w.width; ++column) {
+            const auto* const pixel = static_cast<std::byte*>(pixels[row * w.width + column]);
+            for (std::int64_t at = 0; at < bytes; at += kLine * 4) __builtin_prefetch(pixel + at);
+          }
+        }
       } else {
-        std::fill(std::begin(group[i].pixels), std::end(group[i].pixels), zeros.raw_data());
+        std::fill_n(pixels, w.height * w.width, zeros.raw_data());
       }
+      pixels += w.height * w.width;
     }
   };
   parallel_for(groups, kGrainTiles / at_once, [&](std::int64_t first, std::int64_t last) {
-    Group groups[2];  // this one and the next, in turn
-    read(groups[first % 2], first);
+    void* pixels[2][kMostTiles * kMostPixels];  // of this group and the next, in turn
+    find(first, pixels[first % 2]);
     for (std::int64_t i = first; i < last; ++i) {
-      if (i + 1 < last) read(groups[(i + 1) % 2], i + 1);
-      transform(groups[i % 2][0].pixels, channels, planes + i * v.row, v.plane);
+      if (i + 1 < last) find(i + 1, pixels[(i + 1) % 2]);
+      transform(pixels[i % 2], channels, planes + i * v.row, v.plane);
     }
   });
 }
@@ -187,11 +205,11 @@ struct WeightPanels {
   std::int64_t panel, panels, plane;
   Tensor values;
 
-  WeightPanels(std::int64_t depth, std::int64_t columns, int width)
+  WeightPanels(std::int64_t planes, std::int64_t depth, std::int64_t columns, int width)
       : panel(depth * 2 * width),
         panels(round_up(columns, 2 * width) / (2 * width)),
         plane(panels * panel + kLine),
-        values(empty({kWeights * kWeights * plane})) {}
+        values(empty({planes * plane})) {}
 };
 
 /// w(depth k, column n, tap t) = weight[origin + k * k_stride + n * n_stride + t * tap_stride].
@@ -211,16 +229,14 @@ WeightView turned_view(const Tensor& weight) {
   return {weight, 8 * inputs, 9 * inputs, 1, -inputs};
 }
 
-/// y = x convolved with w. Tiles of kImage x kImage pixels, kStep apart, become tiles of kOutput x
-/// kOutput; the first ones begin x_before and y_before the images.
-template <int kImage, int kStep, int kOutput>
+/// y = x convolved with w, as far as the tiles cover it.
 void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transforms,
-              const Form& form, const Tensor& x, Size2 x_before, const WeightView& w,
-              const Tensor& bias, const Tensor& y, Size2 y_before) {
+              const Tiles& tiles, const Tensor& x, const WeightView& w, const Tensor& bias,
+              const Tensor& y) {
   const std::int64_t channels = x.shape()[3], columns = y.shape()[3], width = kernel.width;
   const std::int64_t depth = (channels + kernel.pair - 1) / kernel.pair;  // in units
 
-  const WeightPanels u(depth, columns, kernel.width);
+  const WeightPanels u(tiles.weights, depth, columns, kernel.width);
   parallel_for(u.panels, 1, [&](std::int64_t panel, std::int64_t) {
     for (std::int64_t k = 0; k < depth; ++k) {
       for (int half = 0; half < 2; ++half) {
@@ -237,13 +253,11 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
   // up for reading the weight. A problem with few blocks is one block, whose planes the threads
   // share; otherwise every thread has blocks of its own (parallel_for does not nest).
   constexpr std::int64_t kCacheFloats = 64 << 10, kFewestTiles = 24, kFewBlocks = 16;
-  const Tiles tiles(y.shape(), kOutput, y_before);
-  const std::int64_t tile_floats =
-      form.images * form.images * depth + form.outputs * form.outputs * columns;
+  const std::int64_t tile_floats = tiles.images * depth + tiles.outputs * columns;
   std::int64_t block = round_up(std::max(kCacheFloats / tile_floats, kFewestTiles), 6);
   if (tiles.count <= kFewBlocks * block) block = tiles.count;
-  const Planes v(form.images, block, depth, kernel.width),
-      m(form.outputs, block, columns, kernel.width);
+  const Planes v(tiles.images, block, depth, kernel.width),
+      m(tiles.outputs, block, columns, kernel.width);
   const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + m.size()});
   const Tensor zeros_row = zeros({channels});
@@ -252,8 +266,8 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
-    transform_tiles<kImage, kStep>(transforms.transform_image, 1, x, tiles, begin, end, x_before,
-                                   zeros_row, vs, v);
+    transform_tiles(transforms.transform_image, 1, x, tiles, &Tiles::image, begin, end, zeros_row,
+                    vs, v);
     parallel_for(m.count, 1, [&](std::int64_t plane, std::int64_t) {
       bool accumulate = false;
       const auto multiply = [&](const Form::Product& p) {
@@ -262,15 +276,15 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
                         ms + p.output * m.plane, m.row, accumulate);
         accumulate = true;
       };
-      for_products(form, &Form::Product::output, form.outputs, plane, multiply);
+      for_products(tiles, &Form::Product::output, tiles.across.form->outputs, plane, multiply);
     });
     parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
       float* const outside = unused.data<float>() + omp_get_thread_num() * columns;
       for (std::int64_t t = first; t < last; ++t) {
-        const TilePixels<kOutput, kOutput> tile(y, tiles, begin + t, y_before, outside);
+        void* pixels[kMostPixels];
+        find_pixels(y, tiles.output(begin + t), outside, pixels);
         transforms.transform_output(ms + t * m.row, m.plane, columns,
-                                    bias.defined() ? bias.data<const float>() : nullptr,
-                                    tile.pixels);
+                                    bias.defined() ? bias.data<const float>() : nullptr, pixels);
       }
     });
   });
@@ -279,21 +293,20 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
 // The tiles are cut into segments, each with a sum of its own, and a segment into blocks, each a
 // product. There is one segment, whose planes the threads share, where several sums would fill the
 // memory or cost a good part of the products (many channels, few tiles).
-template <int kImage, int kStep>
+//
+// What the tiles contribute is stored in `out`, or added to it.
 void backward_weight(const WinogradKernels& kernel,
-                     const WinogradKernels::WeightGradient& transforms, const Form& form,
-                     const Tensor& gradient, const Tensor& x, Size2 padding, const Tensor& out) {
+                     const WinogradKernels::WeightGradient& transforms, const Tiles& tiles,
+                     const Tensor& gradient, const Tensor& x, const Tensor& out, bool add) {
   const std::int64_t outputs = out.shape()[0], inputs = out.shape()[3], width = kernel.width;
-  const Tiles tiles(gradient.shape(), 4, 0);
-  const Planes sum(kWeights, outputs, inputs, kernel.width);
+  const Planes sum(tiles.weights, outputs, inputs, kernel.width);
 
   constexpr std::int64_t kCacheFloats = 64 << 10, kSumFloats = 4 << 20, kTilesOfSum = 128;
   constexpr std::int64_t kFewestSegments = 8, kMostSegments = 32;
   std::int64_t segments =
       std::min({kSumFloats / sum.size(), tiles.count / kTilesOfSum, kMostSegments});
   if (segments < kFewestSegments) segments = 1;
-  const std::int64_t tile_floats =
-      (form.images * form.images * inputs + form.outputs * form.outputs * outputs) / kernel.pair;
+  const std::int64_t tile_floats = (tiles.images * inputs + tiles.outputs * outputs) / kernel.pair;
   const std::int64_t block =
       segments == 1
           ? 128
@@ -301,14 +314,14 @@ void backward_weight(const WinogradKernels& kernel,
   const std::int64_t blocks = (tiles.count + block - 1) / block;
   const std::int64_t segment = (blocks + segments - 1) / segments * block;
 
-  const Planes v(form.images, block / kernel.pair, inputs, kernel.width),
-      q(form.outputs, block / kernel.pair, outputs, kernel.width);
+  const Planes v(tiles.images, block / kernel.pair, inputs, kernel.width),
+      q(tiles.outputs, block / kernel.pair, outputs, kernel.width);
   const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
   const Tensor scratch = empty({workers, v.size() + q.size()}),
                sums = empty({segments, sum.size()});
   const Tensor zeros_row = zeros({std::max(inputs, outputs)});
   // With stride 2 the last planes are most of the work: threads that share planes share each.
-  const std::int64_t parts = segments == 1 && form.images > kWeights && outputs >= 96 ? 2 : 1;
+  const std::int64_t parts = segments == 1 && tiles.images > tiles.weights && outputs >= 96 ? 2 : 1;
   const std::int64_t part = (outputs + parts - 1) / parts;
   parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
@@ -317,10 +330,10 @@ void backward_weight(const WinogradKernels& kernel,
     float* const total = sums.data<float>() + begin / segment * sum.size();
     for (std::int64_t start = begin; start < end; start += block) {
       const std::int64_t n = std::min(block, end - start);
-      transform_tiles<kImage, kStep>(transforms.transform_images, kernel.pair, x, tiles, start,
-                                     start + n, padding, zeros_row, vs, v);
-      transform_tiles<4, 4>(transforms.transform_gradients, kernel.pair, gradient, tiles, start,
-                            start + n, 0, zeros_row, qs, q);
+      transform_tiles(transforms.transform_images, kernel.pair, x, tiles, &Tiles::image, start,
+                      start + n, zeros_row, vs, v);
+      transform_tiles(transforms.transform_gradients, kernel.pair, gradient, tiles, &Tiles::output,
+                      start, start + n, zeros_row, qs, q);
       parallel_for(parts * sum.count, 1, [&](std::int64_t i, std::int64_t) {
         const std::int64_t first = std::min(i / sum.count * part, outputs);
         const std::int64_t rows = std::min(part, outputs - first);
@@ -332,7 +345,8 @@ void backward_weight(const WinogradKernels& kernel,
                           accumulate);
           accumulate = true;
         };
-        for_products(form, &Form::Product::weight, kWeights, i % sum.count, multiply);
+        for_products(tiles, &Form::Product::weight, tiles.across.form->weights, i % sum.count,
+                     multiply);
       });
     }
   });
@@ -349,9 +363,89 @@ void backward_weight(const WinogradKernels& kernel,
         }
       }
       transforms.transform_weight(u, sum.plane, inputs - i,
-                                  out.data<float>() + output * 9 * inputs + i, inputs);
+                                  out.data<float>() + output * 9 * inputs + i, inputs, add);
     }
   });
+}
+
+// Stride 1: tiles of four outputs and of three cover both dimensions, which makes up to four kinds
+// of tiles. 5 outputs are 3 + 2, 7 are 4 + 3, 10 are 4 + 3 + 3.
+
+constexpr const Form* kKinds[] = {&kFour, &kThree};
+using Cover = std::array<std::int64_t, 2>;  // of one dimension: tiles of each kind
+
+/// The products of all tiles, in numbers per channel; each kind of tiles counts as `more` of them.
+std::int64_t products(std::int64_t batch, const Cover& down, const Cover& across,
+                      std::int64_t more) {
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < 2; ++i) {
+    for (std::size_t j = 0; j < 2; ++j) {
+      const std::int64_t tiles = batch * down[i] * across[j];
+      if (tiles > 0) sum += kKinds[i]->images * kKinds[j]->images * (tiles + more);
+    }
+  }
+  return sum;
+}
+
+struct Covers {
+  Cover down, across;
+};
+
+/// The cheapest way to cover outputs [N, H, W, C].
+Covers cheapest_covers(const Dims& outputs) {
+  // What it costs to transform the weight, and to read it, in tiles. From bench_conv.
+  constexpr std::int64_t kWeightTiles = 50;
+  const auto cover = [](std::int64_t n, std::int64_t threes) {
+    return Cover{std::max<std::int64_t>(0, (n - 3 * threes + 3) / 4), threes};
+  };
+  Covers best{cover(outputs[1], 0), cover(outputs[2], 0)};
+  std::int64_t least = products(outputs[0], best.down, best.across, kWeightTiles);
+  for (std::int64_t i = 0; i <= 3; ++i) {
+    for (std::int64_t j = 0; j <= 3; ++j) {
+      const Covers covers{cover(outputs[1], i), cover(outputs[2], j)};
+      const std::int64_t sum = products(outputs[0], covers.down, covers.across, kWeightTiles);
+      if (sum < least) {
+        best = covers;
+        least = sum;
+      }
+    }
+  }
+  return best;
+}
+
+/// Calls f(tiles, kind down, kind across) for each kind of tiles of outputs [N, H, W, C].
+template <class F>
+void for_tiles(const Dims& outputs, Size2 padding, const F& f) {
+  const auto [down, across] = cheapest_covers(outputs);
+  const auto stretch = [](const Cover& cover, std::size_t kind, std::int64_t before) {
+    const std::int64_t first = kind * 4 * cover[0];  // tiles of three follow those of four
+    return Stretch{kKinds[kind], cover[kind], first - before, first};
+  };
+  for (std::size_t i = 0; i < 2; ++i) {
+    for (std::size_t j = 0; j < 2; ++j) {
+      const Tiles tiles(stretch(down, i, padding.height), stretch(across, j, padding.width),
+                        outputs[0]);
+      if (tiles.count > 0) f(tiles, i, j);
+    }
+  }
+}
+
+/// Stride 2, forward: tiles of 4x4 outputs.
+Tiles strided_tiles(const Dims& outputs, Size2 padding) {
+  const auto stretch = [](std::int64_t n, std::int64_t before) {
+    return Stretch{&kStrided, (n + 3) / 4, -before, 0};
+  };
+  return {stretch(outputs[1], padding.height), stretch(outputs[2], padding.width), outputs[0]};
+}
+
+/// Stride 2, the gradient of the input: tiles of 8x8 inputs. They begin at an input of the inner
+/// tap: at 0 if the padding is odd, else at -1.
+Tiles spread_tiles(const Dims& inputs, Size2 padding) {
+  const auto stretch = [](std::int64_t n, std::int64_t before) {
+    const std::int64_t first = before % 2 - 1;
+    return Stretch{&kSpread, (n - first + 7) / 8, (before + 1) / 2 - 1, first};
+  };
+  return {stretch(inputs[1], padding.height), stretch(inputs[2], padding.width), inputs[0]};
 }
 
 }  // namespace
@@ -367,15 +461,19 @@ bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
   if (isa() == Isa::baseline || (is_bf16 && has_amx())) return false;
   const bool is_weight = problem.pass == ConvPass::backward_weight;
   const std::int64_t channels = std::min(problem.weight[0], problem.weight[3]);
-  const auto used = [&](const Dims& images, std::int64_t size) {
-    return static_cast<double>(images[0] * images[1] * images[2]) /
-           static_cast<double>(size * size * Tiles(images, size, 0).count);
-  };
-  if (used(outputs, 4) < 0.5) return false;
+  const auto height = outputs[1], width = outputs[2];
   if (problem.stride == 2) {
-    const bool is_full = used(problem.input, 8) > 0.8;
+    const auto used = [](std::int64_t n, std::int64_t tile) {
+      return static_cast<double>(n) / static_cast<double>((n + tile - 1) / tile * tile);
+    };
+    if (used(height, 4) * used(width, 4) < 0.5) return false;
+    const bool is_full = used(problem.input[1], 8) * used(problem.input[2], 8) > 0.8;
     if (is_weight && isa() == Isa::avx2) return channels >= 64 ? is_full : channels >= 16;
     return channels >= 64 && (is_weight || is_full);
+  }
+  const Covers covers = cheapest_covers(outputs);
+  if (9 * outputs[0] * height * width < 2 * products(outputs[0], covers.down, covers.across, 0)) {
+    return false;
   }
   return channels >= (is_bf16 && !is_weight ? 32 : 16);
 }
@@ -390,36 +488,40 @@ void winograd_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const WinogradKernels& kernel = kernels(x.dtype());
   const WeightView w = forward_view(weight);
   if (o.stride == 2) {
-    convolve<9, 8, 4>(kernel, kernel.strided, kStrided, x, o.padding, w, bias, out, 0);
-  } else {
-    convolve<6, 4, 4>(kernel, kernel.plain, kPlain, x, o.padding, w, bias, out, 0);
+    return convolve(kernel, kernel.strided, strided_tiles(out.shape(), o.padding), x, w, bias, out);
   }
+  for_tiles(out.shape(), o.padding, [&](const Tiles& tiles, std::size_t i, std::size_t j) {
+    convolve(kernel, kernel.plain[i][j], tiles, x, w, bias, out);
+  });
 }
 
-// With stride 2, tiles begin at an input of the inner tap: at 0 if the padding is odd, else at -1.
 void winograd_conv2d_backward_input(const Tensor& gradient, const Tensor& weight,
                                     const Conv2dOptions& o, const Tensor& out) {
   const WinogradKernels& kernel = kernels(gradient.dtype());
   const WeightView w = turned_view(weight);
   const auto [height, width] = o.padding;
   if (o.stride == 2) {
-    convolve<5, 4, 8>(kernel, kernel.spread, kSpread, gradient,
-                      Size2(1 - (height + 1) / 2, 1 - (width + 1) / 2), w, {}, out,
-                      Size2(1 - height % 2, 1 - width % 2));
-  } else {
-    convolve<6, 4, 4>(kernel, kernel.plain, kPlain, gradient, Size2(2 - height, 2 - width), w, {},
-                      out, 0);
+    return convolve(kernel, kernel.spread, spread_tiles(out.shape(), o.padding), gradient, w, {},
+                    out);
   }
+  for_tiles(out.shape(), Size2(2 - height, 2 - width),
+            [&](const Tiles& tiles, std::size_t i, std::size_t j) {
+              convolve(kernel, kernel.plain[i][j], tiles, gradient, w, {}, out);
+            });
 }
 
 void winograd_conv2d_backward_weight(const Tensor& gradient, const Tensor& x,
                                      const Conv2dOptions& o, const Tensor& out) {
   const WinogradKernels& kernel = kernels(x.dtype());
   if (o.stride == 2) {
-    backward_weight<9, 8>(kernel, kernel.strided_weight, kStrided, gradient, x, o.padding, out);
-  } else {
-    backward_weight<6, 4>(kernel, kernel.plain_weight, kPlain, gradient, x, o.padding, out);
+    return backward_weight(kernel, kernel.strided_weight,
+                           strided_tiles(gradient.shape(), o.padding), gradient, x, out, false);
   }
+  bool add = false;
+  for_tiles(gradient.shape(), o.padding, [&](const Tiles& tiles, std::size_t i, std::size_t j) {
+    backward_weight(kernel, kernel.plain_weight[i][j], tiles, gradient, x, out, add);
+    add = true;
+  });
 }
 
 }  // namespace invar::cpu

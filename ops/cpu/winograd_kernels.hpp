@@ -22,11 +22,17 @@
 //   A' m    m0 + s + t,  a u + b v,  p s + q t,  a p u + b q v + m5
 //           with s = m1 + m2, u = m1 - m2, t = m3 + m4, v = m3 - m4
 //
+// Tiles of three, F(3, 3), have 5 inputs and the points 0, a, -a, b and infinity of the note below,
+// and its B' d:
+//
+//   G g     g0 / pb,  (g0 + a g1 + p g2) / f,  (g0 - a g1 + p g2) / k,  (g0 + b g1 + q g2) / h,  g2
+//   A' m    m0 + s + m3,  a u + b m3,  p s + q m3 + m4
+//
 // The gradients are the transposed maps: x' is the convolution of y' with the turned weight, and
 // g' = G' [(A y' A') * (B' d B)] G, where the product is summed over all tiles.
 //
-// Memory: a "plane" is one of the 6x6 positions; a transformed tile has a row of channels in each
-// plane, padded to kWidth.
+// Memory: a "plane" is one of the 6x6 (or 6x5, 5x6, 5x5) positions; a transformed tile has a row of
+// channels in each plane, padded to kWidth.
 //
 // Note [Winograd for stride 2]
 // With stride 2, output i is g0 x[2i] + g1 x[2i + 1] + g2 x[2i + 2] (x with its padding). The outer
@@ -69,11 +75,10 @@ struct WinogradKernels {
   int width;  ///< floats of a vector
   int pair;   ///< numbers of a unit: 1 (f32) or 2 (bf16)
 
-  /// Forward, or the gradient of the input: of a tile of `image` x `image` pixels, to a tile of
-  /// outputs.
+  /// Forward, or the gradient of the input: of a tile of the image, to a tile of outputs.
   struct Data {
-    /// B' d B. Reads `channels` values at each of pixels[row * image + column]; writes them, padded
-    /// with zeros to the width, as units to v + p * plane for each p.
+    /// B' d B. Reads `channels` values at each of the tile's pixels, row by row; writes them,
+    /// padded with zeros to the width, as units to v + p * plane for each p.
     void (*transform_image)(const void* const* pixels, std::int64_t channels, float* v,
                             std::int64_t plane);
     /// G g G' for kWidth units of weights w[lane * lane_stride + k * k_stride + tap * tap_stride],
@@ -81,27 +86,26 @@ struct WinogradKernels {
     void (*transform_weight)(const void* w, std::int64_t depth, std::int64_t k_stride,
                              std::int64_t lanes, std::int64_t lane_stride, std::int64_t tap_stride,
                              float* u, std::int64_t plane);
-    /// A' m A + bias (which may be null), to pixels[row * outputs + column].
+    /// A' m A + bias (which may be null), to the tile's pixels, row by row.
     void (*transform_output)(const float* m, std::int64_t plane, std::int64_t channels,
                              const float* bias, void* const* pixels);
   };
-  Data plain;    ///< stride 1
-  Data strided;  ///< stride 2, forward
-  Data spread;   ///< stride 2, the gradient of the input
+  Data plain[2][2];  ///< stride 1: four or three outputs down; four or three across
+  Data strided;      ///< stride 2, forward
+  Data spread;       ///< stride 2, the gradient of the input
 
   struct WeightGradient {
-    /// B' d B of `pair` tiles, pixels[tile * image * image + ...]: a unit is made of a channel of
-    /// each.
+    /// B' d B of `pair` tiles, whose pixels follow each other: a unit is made of a channel of each.
     void (*transform_images)(const void* const* pixels, std::int64_t channels, float* v,
                              std::int64_t plane);
-    /// A y A' of `pair` tiles, pixels[tile * 16 + row * 4 + column], likewise.
+    /// A y A' of `pair` tiles, likewise.
     void (*transform_gradients)(const void* const* pixels, std::int64_t channels, float* v,
                                 std::int64_t plane);
-    /// G' u G for `lanes` neighbours, to w[lane + tap * tap_stride].
+    /// G' u G for `lanes` neighbours is stored in w[lane + tap * tap_stride], or added.
     void (*transform_weight)(const float* u, std::int64_t plane, std::int64_t lanes, float* w,
-                             std::int64_t tap_stride);
+                             std::int64_t tap_stride, bool add);
   };
-  WeightGradient plain_weight, strided_weight;
+  WeightGradient plain_weight[2][2], strided_weight;
 
   /// c[i * c_row + j] (+)= sum over k < depth of a[i * a_row + k * a_step] b(k, j) for i < rows and
   /// j < columns, a multiple of the width; a and b are units, c is f32. b goes in panels of 2 *
