@@ -31,7 +31,7 @@ enum class ConvAlgorithm {
   automatic,  ///< the faster one; a function of shapes, instruction set and threads
   direct,     ///< oneDNN
   winograd,   ///< tiles of 4x4 outputs or 3x3: fewer multiplications, errors (relative root mean
-             ///< square) of 1e-6 in f32, of 1 % in bf16
+              ///< square) of 1e-6 in f32, of 1 % in bf16
 };
 
 /// For all convolutions from now on, in any thread.

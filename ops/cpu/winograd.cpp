@@ -464,7 +464,7 @@ bool winograd_pays(const ConvProblem& problem, const Dims& outputs) {
   const auto height = outputs[1], width = outputs[2];
   if (problem.stride == 2) {
     const auto used = [](std::int64_t n, std::int64_t tile) {
-      return static_cast<double>(n) / static_cast<double>((n + tile - 1) / tile * tile);
+      return static_cast<double>(n) / static_cast<double>(round_up(n, tile));
     };
     if (used(height, 4) * used(width, 4) < 0.5) return false;
     const bool is_full = used(problem.input[1], 8) * used(problem.input[2], 8) > 0.8;

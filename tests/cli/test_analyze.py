@@ -338,7 +338,8 @@ class Analyze(unittest.TestCase):
     def experiments(self, *arguments, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, ROOT / "scripts" / "experiments", *map(str, arguments), "--bin", BIN,
-             "--results", self.folder / "cells", "--runs", self.folder / "grid-runs"],
+             "--results", self.folder / "cells", "--runs", self.folder / "grid-runs",
+             "--networks", self.folder / "networks"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout + done.stderr
@@ -347,7 +348,7 @@ class Analyze(unittest.TestCase):
         path = self.folder / "grid.json"
         path.write_text(json.dumps({
             "name": "tiny", "config": str(self.config_path), "set": {"evaluation": {"linear_epochs": 2}},
-            "tuning": {"seed": 100, "held_out": 30},
+            "tuning": {"seed": 100, "held_out": 30}, "analysis": ["--experiments", "affine", *SMALL],
             "objectives": [{"name": "vicreg", "seeds": 2, "settings": {"c1.5": {"covariance": 1.5}, "c1.25": {"covariance": 1.25}}}]}))
         self.assertIn("not tuned yet", self.experiments(path, "run"))
         self.assertIn("1 of 2 cells done", self.experiments(path, "tune", "--limit", 1))
@@ -361,6 +362,12 @@ class Analyze(unittest.TestCase):
         self.assertEqual((result["steps"], result["seed"], result["config"]["seed"]), (12, 0, 0))
         self.assertTrue({"commit", "cpu_seconds", "linear", "knn"} <= result.keys())
         before = cell.read_bytes()
+        measured = self.folder / "networks" / "tiny" / cell.name
+        first = measured.read_bytes()
+        self.assertIn("affine", json.loads(first)["measured"])
+        measured.unlink()  # as if ended before the analysis, which goes on with what was measured
+        self.assertNotIn("pretrain", self.experiments(path, "run", "--limit", 1))
+        self.assertEqual(measured.read_bytes(), first)
         # As if interrupted before the evaluation: it goes on with the run that is there.
         second = self.folder / "grid-runs" / "tiny" / cell.stem.replace("seed0", "seed1")
         shutil.copytree(self.folder / "grid-runs" / "tiny" / cell.stem, second)
@@ -370,6 +377,10 @@ class Analyze(unittest.TestCase):
         resumed = json.loads(cell.with_name(second.name + ".json").read_text())
         self.assertEqual((resumed["linear"], resumed["resumed"]), (result["linear"], True))
         self.assertIn("2 seeds", self.experiments(path, "summary"))
+        # What was measured stands for the networks, whose checkpoints may be gone.
+        shutil.rmtree(self.folder / "grid-runs" / "tiny")
+        measured.unlink()
+        self.assertIn("cannot be analysed", self.experiments(path, "run"))
         path.write_text("{}")
         self.assertIn("expected a grid", self.experiments(path, "status", code=1))
 
