@@ -37,7 +37,7 @@ double logdet_per_dimension(const Tensor& z) {
 
 double information(const Tensor& z, PairwiseBound bound) {
   const double n = static_cast<double>(z.size(0)), d = static_cast<double>(z.size(1));
-  const double c = bound == PairwiseBound::upper ? 2 : 8;
+  const double c = pairwise_constant(bound);
   return pairwise_information(z, 2 * d / (c * std::log(n)), bound).item();
 }
 

@@ -27,9 +27,9 @@ Tensor centred(const Tensor& z) {
   return (z - mean(z, {-2}, /*keepdim=*/true)) / std::sqrt(static_cast<double>(z.size(-2) - 1));
 }
 
-double constant_of(PairwiseBound bound) { return bound == PairwiseBound::upper ? 2 : 8; }
-
 }  // namespace
+
+double pairwise_constant(PairwiseBound bound) { return bound == PairwiseBound::upper ? 2 : 8; }
 
 Tensor covariance(const Tensor& z) {
   check_samples("covariance", z, 2);
@@ -90,7 +90,7 @@ Tensor squared_distances(const Tensor& z) {
 
 Tensor pairwise_information(const Tensor& z, double s2, PairwiseBound bound) {
   check(s2 > 0, "pairwise_information", "expected s2 > 0, got {}: see pairwise_s2", s2);
-  const Tensor exponents = squared_distances(z) * (-1 / (constant_of(bound) * s2));
+  const Tensor exponents = squared_distances(z) * (-1 / (pairwise_constant(bound) * s2));
   return std::log(static_cast<double>(z.size(-2))) - mean(logsumexp(exponents, {-1}), {-1});
 }
 
@@ -108,7 +108,7 @@ double pairwise_s2(const Tensor& z, PairwiseBound bound) {
   const Tensor sorted = sort(masked_select(squared_distances(z), pairs)).values;
   const double median = select(sorted, 0, (sorted.numel() - 1) / 2).item();
   check(median > 0, "pairwise_s2", "expected samples that differ, got half of the pairs equal");
-  return median / (constant_of(bound) * std::log(static_cast<double>(n)));
+  return median / (pairwise_constant(bound) * std::log(static_cast<double>(n)));
 }
 
 }  // namespace invar::ssl

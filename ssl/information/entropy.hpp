@@ -64,6 +64,8 @@ enum class PairwiseBound {
   lower,  ///< Bhattacharyya: c = 8
 };
 
+double pairwise_constant(PairwiseBound bound);  ///< c
+
 /// log n - mean_i logsumexp_j(-D_ij / (c s2)), in [0, log n]: what Z tells of which component it
 /// came from. An upper (lower) bound on that for the mixture of N(z_i, s2 I). It depends on D / s2
 /// alone, and is flat (no gradient) where all D_ij are far from s2: start at pairwise_s2.

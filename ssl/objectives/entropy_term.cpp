@@ -15,7 +15,7 @@ Tensor mean_entropy(const Tensors& views, const EntropyTerm& term) {
     return mean(logdet_entropy(z, {.beta = term.beta})) / d -
            std::log(2 * std::numbers::pi * std::numbers::e) / 2;
   }
-  const double c = term.bound == PairwiseBound::upper ? 2 : 8;
+  const double c = pairwise_constant(term.bound);
   const double s2 = term.s2 > 0 ? term.s2 : 2 * d / (c * std::log(n));
   return mean(pairwise_information(z, s2, term.bound));
 }

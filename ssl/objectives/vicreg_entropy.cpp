@@ -11,7 +11,12 @@ VicregEntropy::VicregEntropy(const Options& options)
       vicreg_(options.vicreg) {}
 
 ObjectiveOutput VicregEntropy::compute(const EmbeddedBatch& batch) {
-  const Tensor entropy = mean_entropy(batch.embeddings, options_.entropy);
+  EntropyTerm term = options_.entropy;
+  if (options_.replace && term.s2 == 0 && options_.vicreg.invariance > 0) {
+    const auto d = static_cast<double>(batch.embeddings[0].size(1));
+    term.s2 = term.weight * d / (2 * pairwise_constant(term.bound) * options_.vicreg.invariance);
+  }
+  const Tensor entropy = mean_entropy(batch.embeddings, term);
   ObjectiveOutput output;
   if (options_.replace) {
     const Tensor invariance = mean_squared_distance(batch.embeddings);

@@ -10,6 +10,15 @@
 // with s, v, c and their weights as in vicreg.hpp, and `entropy` the weight of H. The paper does
 // not say which of the two it does, nor the weights: `regulariser`, "replace" by default. The
 // weights 10 (LogDet) and 2 (PairDist) balance an invariance of .2, weighted 25, at unit variance.
+//
+// Note [Collapse under an invariance term]
+// When both views shrink to z = sigma u, with u of unit variance and views that are not related
+// yet, the invariance term is 2 s sigma^2, and the entropy term's gain over collapsed views is
+// 2 w d sigma^2 / (c s2) (PairDist) or w sigma^2 / (2 beta) (LogDet), with weights s and w. So
+// shrinking pays if s2 is above w d / (c s), or beta above w / (4 s): such a training collapses in
+// its first steps, before the views agree. With "replace", s2 is half of that limit unless
+// given, 2.6 at d 512, which is about the median distance rule (pairwise_s2) of a new expander.
+// With "add" the variance term keeps the scale, and s2 is that of unit variance (entropy_term.hpp).
 #include <invar/ssl/objectives/entropy_term.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
 

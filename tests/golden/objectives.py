@@ -94,6 +94,9 @@ def vicreg_logdet(batch, entropy=10, beta=1e-3, regulariser="replace"):
 
 
 def vicreg_pairdist(batch, entropy=2, s2=0, bound="lower", regulariser="replace"):
+    c, d = {"upper": 2, "lower": 8}[bound], batch.z[0].shape[1]
+    if regulariser == "replace":
+        s2 = s2 or entropy * d / (2 * c * 25)
     h = lambda z: pairwise_information(z, s2, bound)
     return vicreg_entropy(batch, h, entropy, regulariser)
 

@@ -540,6 +540,27 @@ TEST_CASE("PairDist's own s2 makes both bounds one loss", "[unit]") {
   CHECK_THAT(loss_of(lower, batch), WithinRel(loss_of(upper, batch), 1e-12));
 }
 
+TEST_CASE("shrinking unrelated views does not pay: PairDist's own s2, LogDet's own beta",
+          "[unit]") {
+  manual_seed(14);
+  ssl::EmbeddedBatch batch;
+  for (int view = 0; view < 2; ++view) batch.embeddings.push_back(randn({64, 32}, kDouble));
+  const auto loss_at = [&](const Json& config, double scale) {
+    ssl::EmbeddedBatch scaled = batch;
+    for (Tensor& z : scaled.embeddings) z = z * scale;
+    return (*ssl::make_objective(config, 32))(scaled).loss.item();
+  };
+  const Json pairdist = {{"name", "vicreg_pairdist"}}, logdet = {{"name", "vicreg_logdet"}};
+  // Twice the limit of Note [Collapse under an invariance term].
+  const Json collapsing = {{"name", "vicreg_pairdist"}, {"s2", 2 * 2 * 32 / (8 * 25.0)}};
+  for (double scale = 1e-3; scale < 0.1; scale *= 2) {
+    CAPTURE(scale);
+    CHECK(loss_at(pairdist, 2 * scale) < loss_at(pairdist, scale));
+    CHECK(loss_at(logdet, 2 * scale) < loss_at(logdet, scale));
+    CHECK(loss_at(collapsing, 2 * scale) > loss_at(collapsing, scale));
+  }
+}
+
 TEST_CASE("VICReg tells its floor, others do not", "[unit]") {
   const auto vicreg = ssl::make_objective({{"name", "vicreg"}}, 4);
   CHECK_THAT(vicreg->floor(256, 2048).value(), WithinAbs(10.69, 0.01));
