@@ -79,22 +79,20 @@ struct Tiles {
         outputs(down.form->outputs * across.form->outputs) {}
 
   Window image(std::int64_t tile) const {
-    const Form &d = *down.form, &a = *across.form;
-    return {tile / (down.count * across.count),
-            down.image + tile / across.count % down.count * d.step,
-            across.image + tile % across.count * a.step,
-            d.size,
-            a.size,
-            a.step};
+    return window(tile, &Stretch::image, &Form::size, &Form::step);
   }
   Window output(std::int64_t tile) const {
+    return window(tile, &Stretch::output, &Form::tile, &Form::tile);
+  }
+
+ private:
+  Window window(std::int64_t tile, std::int64_t Stretch::*first, std::int64_t Form::*size,
+                std::int64_t Form::*step) const {
     const Form &d = *down.form, &a = *across.form;
-    return {tile / (down.count * across.count),
-            down.output + tile / across.count % down.count * d.tile,
-            across.output + tile % across.count * a.tile,
-            d.tile,
-            a.tile,
-            a.tile};
+    const std::int64_t n = tile / (down.count * across.count);
+    const std::int64_t i = tile / across.count % down.count, j = tile % across.count;
+    return {n,      down.*first + i * (d.*step), across.*first + j * (a.*step), d.*size, a.*size,
+            a.*step};
   }
 };
 
