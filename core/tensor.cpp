@@ -1,6 +1,5 @@
 #include <cstring>
 #include <invar/core/autograd/engine.hpp>
-#include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/tensor.hpp>
 
@@ -38,14 +37,12 @@ const Tensor& Tensor::requires_grad_(bool on) const {
         "expected a leaf, got a result of shape {}: detach() it to cut its history", shape());
   check(!on || is_floating(dtype()), "requires_grad_", "expected a floating dtype, got {}",
         dtype());
-  if (on == requires_grad()) return *this;
-  if (on) {
+  if (on && !impl().autograd) {
     auto meta = std::make_unique<AutogradMeta>();
     meta->sink = make_intrusive<GradSink>(impl());
     impl().autograd = std::move(meta);
-  } else {
-    impl().autograd.reset();
   }
+  impl().requires_grad = on;
   return *this;
 }
 
@@ -58,21 +55,19 @@ Tensor Tensor::grad() const {
 }
 
 void Tensor::set_grad(Tensor gradient) const {
-  check(requires_grad(), "set_grad", "expected a tensor that requires grad");
-  check(!gradient.defined() || (gradient.shape() == shape() && gradient.dtype() == dtype()),
-        "set_grad", "expected a gradient of shape {} and dtype {}, got {} and {}", shape(), dtype(),
-        gradient.defined() ? gradient.shape() : Dims(),
-        gradient.defined() ? gradient.dtype() : dtype());
+  if (!gradient.defined() && !impl().autograd) return;
+  if (gradient.defined()) {
+    check(requires_grad(), "set_grad", "expected a tensor that requires grad");
+    checked_gradient("set_grad", TensorMeta(*this), gradient);
+  }
   *impl().autograd->grad_slot() = std::move(gradient);
 }
 
 void Tensor::retain_grad() const {
   check(requires_grad(), "retain_grad", "expected a tensor that requires grad");
   if (is_leaf()) return;
-  register_hook([slot = impl().autograd->grad_slot()](const Tensor& gradient) {
-    *slot = slot->defined() ? engine_ops::add(*slot, gradient) : engine_ops::clone(gradient);
-    return Tensor();
-  });
+  const Edge edge = edge_of(*this);
+  edge.node->retain_gradient(edge.output_nr, impl().autograd->grad_slot());
 }
 
 Tensor Tensor::detach() const { return alias(*this, shape(), strides(), offset()); }

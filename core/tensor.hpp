@@ -54,8 +54,9 @@ class TensorImpl final : public RefCounted {
   const Dims strides;  ///< in elements; 0 where a size-1 dimension was expanded
   const std::int64_t numel;
   const DType dtype;
-  const bool contiguous;                   ///< true iff row-major and dense
-  std::unique_ptr<AutogradMeta> autograd;  ///< nullptr: requires no gradient
+  const bool contiguous;  ///< true iff row-major and dense
+  bool requires_grad = false;
+  std::unique_ptr<AutogradMeta> autograd;  ///< set if it requires grad, or did once
 
  private:
   ~TensorImpl() override;
@@ -117,8 +118,10 @@ class Tensor {
 
   // --- gradients
 
-  bool requires_grad() const { return impl_ && impl_->autograd != nullptr; }
-  /// Makes a leaf track gradients (floating dtypes only), or stop doing so.
+  bool requires_grad() const { return impl_ && impl_->requires_grad; }
+  /// Makes a leaf track gradients (floating dtypes only), or stop doing so. While it does not, none
+  /// arrives, not even from graphs recorded before, and .grad() is undefined; what was accumulated
+  /// is there again when it goes on, and so are hooks.
   const Tensor& requires_grad_(bool on = true) const;
   /// True iff no recorded operation made it.
   bool is_leaf() const;
@@ -126,8 +129,9 @@ class Tensor {
   NodePtr grad_fn() const;
   /// The accumulated gradient; undefined before the first backward.
   Tensor grad() const;
+  /// Undefined: drops it, also that of a leaf which does not track gradients at the moment.
   void set_grad(Tensor gradient) const;
-  /// Makes an interior tensor accumulate its gradient in .grad() too.
+  /// Makes an interior tensor accumulate its gradient in .grad() too, as hooks have left it.
   void retain_grad() const;
   /// Same bytes, no history.
   Tensor detach() const;

@@ -130,9 +130,7 @@ Module& Module::requires_grad_(bool on) {
 }
 
 void Module::zero_grad() {
-  for (const Tensor& p : parameters()) {
-    if (p.requires_grad()) p.set_grad({});
-  }
+  for (const Tensor& p : parameters()) p.set_grad({});
 }
 
 void Module::replace(const std::function<Tensor(const Tensor&)>& f) {

@@ -1,6 +1,7 @@
 #include <invar/core/autograd/record.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 
 namespace invar {

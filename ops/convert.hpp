@@ -24,7 +24,7 @@ Tensor contiguous(const Tensor& x);
 /// True iff both address the same elements in the same order.
 bool is_same_view(const Tensor& a, const Tensor& b);
 
-// In place; see check_in_place.
+// In place (in_place.hpp).
 
 /// Overwrites x with y, broadcast and converted. Returns x.
 Tensor copy_(const Tensor& x, const Tensor& y);

@@ -1,5 +1,5 @@
-#include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/image.hpp>
+#include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 
 namespace invar {

@@ -1,5 +1,5 @@
-#include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/optimizer.hpp>
 #include <invar/ops/reduce.hpp>
@@ -15,6 +15,11 @@ void check_like(const char* op, const char* what, const Tensor& p, const Tensor&
         p.shape(), p.device(), x.dtype(), x.shape(), x.device());
   check(x.is_contiguous(), op, "expected a dense {}, got shape {} with strides {}", what, x.shape(),
         x.strides());
+}
+
+/// Throws Error for a dtype that no kernel updates or sums.
+void check_real(const char* op, const Tensor& x) {
+  visit_real(x.dtype(), op, []<class T>() {});
 }
 
 /// Throws Error unless there is one entry per parameter.
@@ -33,6 +38,7 @@ Tensors checked_operands(const char* op, const Tensors& parameters, const Tensor
     check(parameters[i].device() == parameters[0].device(), op,
           "expected all parameters on one device, got {} and {}", parameters[0].device(),
           parameters[i].device());
+    check_real(op, parameters[i]);
     check_like(op, "parameter", parameters[i], parameters[i]);
     dense.push_back(contiguous(gradients[i].detach()));
     check_like(op, "gradient", parameters[i], dense.back());
@@ -84,6 +90,7 @@ Tensor lars_norms(const Tensors& parameters, const Tensors& gradients,
   Tensors x(2 * n), y(2 * n);
   std::vector<double> factors(2 * n, 0.0);
   for (std::size_t i = 0; i < n; ++i) {
+    check_real(kOp, parameters[i]);
     x[i] = contiguous(parameters[i].detach());
     x[n + i] = contiguous(gradients[i].detach());
     check_like(kOp, "gradient", x[i], x[n + i]);
@@ -127,6 +134,7 @@ Tensor squared_norm(const Tensors& tensors) {
       empty({static_cast<std::int64_t>(tensors.size())}, {.dtype = DType::f64, .device = device});
   Tensors dense;
   for (const Tensor& x : tensors) {
+    check_real("squared_norm", x);
     common_device("squared_norm", {parts, x});
     dense.push_back(contiguous(x.detach()));
   }

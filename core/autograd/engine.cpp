@@ -36,8 +36,9 @@ class Pass {
   Pass(const Tensors& roots, const Tensors& gradients, BackwardOptions options,
        const Tensors* inputs)
       : options_(options), inputs_(inputs) {
-    internal_check(gradients.empty() || gradients.size() == roots.size(), "backward",
-                   "{} roots, {} gradients", roots.size(), gradients.size());
+    check(gradients.empty() || gradients.size() == roots.size(), "backward",
+          "expected a gradient for each of {} roots (an undefined one for 1), got {}", roots.size(),
+          gradients.size());
     discover(roots);
     if (inputs_) keep_only_paths_to_inputs();
     for (std::size_t i = 0; i < roots.size(); ++i) {
@@ -85,10 +86,7 @@ class Pass {
             root.shape());
       return engine_ops::ones_like(root.detach());
     }
-    check(gradient.shape() == root.shape() && gradient.dtype() == root.dtype(), "backward",
-          "expected a gradient of shape {} and dtype {}, got {} and {}", root.shape(), root.dtype(),
-          gradient.shape(), gradient.dtype());
-    return gradient;
+    return checked_gradient("backward", TensorMeta(root), gradient);
   }
 
   void discover(const Tensors& roots) {
@@ -145,12 +143,12 @@ class Pass {
       const auto [output_nr, hook] = node.hooks()[i];  // a copy: the hook may register another
       Tensor& gradient = gradients[static_cast<std::size_t>(output_nr)];
       if (!gradient.defined()) continue;
-      Tensor replacement = hook(gradient);
-      if (!replacement.defined()) continue;
-      check(replacement.shape() == gradient.shape() && replacement.dtype() == gradient.dtype(),
-            "register_hook", "expected the hook to return a gradient {} {}, got {} {}",
-            gradient.dtype(), gradient.shape(), replacement.dtype(), replacement.shape());
-      gradient = std::move(replacement);
+      const Tensor own = hook(gradient);
+      if (own.defined()) gradient = checked_gradient("register_hook", TensorMeta(gradient), own);
+    }
+    for (const auto& [output_nr, slot] : node.retained()) {
+      const Tensor& g = gradients[static_cast<std::size_t>(output_nr)];
+      if (g.defined()) *slot = slot->defined() ? engine_ops::add(*slot, g) : engine_ops::clone(g);
     }
   }
 
@@ -191,20 +189,22 @@ class Pass {
   }
 
   static void check_finite(const Node& node, const Tensor& gradient, std::size_t input) {
-    check(engine_ops::all_finite(gradient.detach()), "backward",
-          "expected finite gradients, but {} made a NaN or infinite one for its input {} of shape "
-          "{}. The forward call was made at:{}",
-          node.name(), input, gradient.shape(),
-          node.origin().empty() ? " (unknown: run the forward pass in anomaly mode too)"
-                                : node.origin());
+    if (engine_ops::all_finite(gradient.detach())) return;
+    std::string origin = node.origin();
+    if (origin.empty()) origin = " (unknown: run the forward pass in anomaly mode too)";
+    fail("backward",
+         "expected finite gradients, but {} made a NaN or infinite one for its input {} of shape "
+         "{}. The forward call was made at:{}",
+         node.name(), input, gradient.shape(), origin);
   }
 
   /// Adds a gradient to one of the task's slots.
   void deliver(Task& task, int output_nr, Tensor gradient, const char* from) const {
     const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
-    internal_check(gradient.shape() == expected.shape && gradient.dtype() == expected.dtype, from,
-                   "the gradient rule returned shape {} and dtype {} where {} and {} belong",
-                   gradient.shape(), gradient.dtype(), expected.shape, expected.dtype);
+    internal_check(expected.describes(gradient), from,
+                   "the gradient rule returned {} {} on {} where {} {} on {} belongs",
+                   gradient.dtype(), gradient.shape(), gradient.device(), expected.dtype,
+                   expected.shape, expected.device);
     Tensor& slot = task.gradients[static_cast<std::size_t>(output_nr)];
     if (!slot.defined()) {
       slot = std::move(gradient);

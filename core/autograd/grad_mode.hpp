@@ -1,7 +1,6 @@
 #pragma once
 // Per-thread switches: whether operations are recorded, and whether backward hunts for NaNs.
 #include <invar/core/scoped_value.hpp>
-#include <invar/core/tensor.hpp>
 
 namespace invar {
 
@@ -25,10 +24,5 @@ struct NoGrad : GradMode {
 struct AnomalyMode : ScopedValue<bool> {
   AnomalyMode();
 };
-
-/// The rule of in-place operations, checked by every one of them before it writes: outside NoGrad,
-/// neither the target nor an operand may require grad; never may elements of the target share an
-/// address (expand). `op` is the in-place function ("add_").
-void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op);
 
 }  // namespace invar

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
@@ -14,6 +15,14 @@ std::uint64_t next_sequence_nr() {
 }
 
 }  // namespace
+
+const Tensor& checked_gradient(std::string_view op, const TensorMeta& expected,
+                               const Tensor& gradient) {
+  check(expected.describes(gradient), op, "expected a gradient {} {} on {}, got {} {} on {}",
+        expected.dtype, expected.shape, expected.device, gradient.dtype(), gradient.shape(),
+        gradient.device());
+  return gradient;
+}
 
 Node::Node(const char* name) : Node(name, next_sequence_nr()) {
   if (current_observer) scope_ = current_observer->scope();
@@ -37,10 +46,16 @@ std::string Node::origin() const {
 void Node::add_input(const Tensor& input) { edges_.push_back(edge_of(input)); }
 
 void Node::add_output(Tensor& output) {
-  outputs_.push_back({output.shape(), output.dtype(), output.device()});
+  outputs_.emplace_back(output);
   if (!is_floating(output.dtype())) return;
   internal_check(!output.requires_grad(), name_, "an output has a history already");
   set_history(output, {NodePtr(this), static_cast<int>(outputs_.size()) - 1});
+}
+
+void Node::retain_gradient(int output_nr, const std::shared_ptr<Tensor>& slot) {
+  const auto is_slot = [&](const auto& other) { return other.second == slot; };
+  if (std::any_of(retained_.begin(), retained_.end(), is_slot)) return;  // once is enough
+  retained_.emplace_back(output_nr, slot);
 }
 
 // See Note [Freeing a long chain].
@@ -56,11 +71,11 @@ void Node::dispose() {
 
 GradSink::GradSink(TensorImpl& leaf)
     : Node("leaf", std::numeric_limits<std::uint64_t>::max()), leaf_(&leaf) {
-  outputs_.push_back({leaf.shape, leaf.dtype, leaf.storage->device()});
+  outputs_.emplace_back(Tensor(IntrusivePtr<TensorImpl>(&leaf)));
 }
 
 Tensors GradSink::apply(const Tensors& gradients, Needs) {
-  if (!leaf_) return {};
+  if (!leaf_ || !leaf_->requires_grad) return {};
   const Tensor& gradient = gradients[0];
   Tensor& grad = *leaf_->autograd->grad_slot();
   if (!grad.defined()) {
@@ -70,12 +85,10 @@ Tensors GradSink::apply(const Tensors& gradients, Needs) {
   } else {
     engine_ops::add_(grad, gradient);
   }
-  if (!post_hooks_.empty()) {
-    const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
-    for (std::size_t i = 0, n = post_hooks_.size(); i < n; ++i) {
-      const auto hook = post_hooks_[i];  // a copy: it may register another
-      hook(leaf);
-    }
+  const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
+  for (std::size_t i = 0, n = post_hooks_.size(); i < n; ++i) {
+    const auto hook = post_hooks_[i];  // a copy: it may register another
+    hook(leaf);
   }
   return {};
 }
@@ -83,8 +96,7 @@ Tensors GradSink::apply(const Tensors& gradients, Needs) {
 Edge edge_of(const Tensor& tensor) {
   if (!tensor.requires_grad()) return {};
   const AutogradMeta& meta = *tensor.impl().autograd;
-  if (meta.grad_fn) return {meta.grad_fn, meta.output_nr};
-  return {meta.sink, 0};
+  return meta.grad_fn ? Edge{meta.grad_fn, meta.output_nr} : Edge{meta.sink, 0};
 }
 
 void set_history(const Tensor& tensor, Edge source) {
@@ -92,6 +104,7 @@ void set_history(const Tensor& tensor, Edge source) {
   meta->grad_fn = std::move(source.node);
   meta->output_nr = source.output_nr;
   tensor.impl().autograd = std::move(meta);
+  tensor.impl().requires_grad = true;
 }
 
 }  // namespace invar

@@ -43,7 +43,16 @@ struct TensorMeta {
   Dims shape;
   DType dtype;
   Device device;
+
+  explicit TensorMeta(const Tensor& x) : shape(x.shape()), dtype(x.dtype()), device(x.device()) {}
+  bool describes(const Tensor& x) const {
+    return x.shape() == shape && x.dtype() == dtype && x.device() == device;
+  }
 };
+
+/// `gradient`; Error unless it can be that of a tensor like `expected`.
+const Tensor& checked_gradient(std::string_view op, const TensorMeta& expected,
+                               const Tensor& gradient);
 
 /// Which inputs want a gradient: needs[i]. Computing one that nobody needs is only waste, so
 /// everything beyond the first 64 inputs is simply said to be needed.
@@ -85,6 +94,9 @@ class Node : public RefCounted {
   void add_input(const Tensor& input);
   void add_hook(int output_nr, GradHook hook) { hooks_.emplace_back(output_nr, std::move(hook)); }
   const std::vector<std::pair<int, GradHook>>& hooks() const { return hooks_; }
+  /// Has the gradient of an output, once hooks have seen it, added to `*slot` as well.
+  void retain_gradient(int output_nr, const std::shared_ptr<Tensor>& slot);
+  const std::vector<std::pair<int, std::shared_ptr<Tensor>>>& retained() const { return retained_; }
 
  protected:
   Node(const char* name, std::uint64_t sequence_nr) : name_(name), sequence_nr_(sequence_nr) {}
@@ -97,6 +109,7 @@ class Node : public RefCounted {
   std::uint64_t sequence_nr_;
   std::vector<Edge, PoolAllocator<Edge>> edges_;
   std::vector<std::pair<int, GradHook>> hooks_;
+  std::vector<std::pair<int, std::shared_ptr<Tensor>>> retained_;
   std::vector<void*> call_stack_;
   Node* next_dying_ = nullptr;
 };
@@ -134,15 +147,15 @@ struct Recipe {
   }
 };
 
-/// Autograd state of a tensor that requires grad.
+/// Autograd state of a tensor that requires grad, or of a leaf that did once.
 struct AutogradMeta : Pooled {
   NodePtr grad_fn;               ///< set for an interior tensor
   int output_nr = 0;             ///< which of grad_fn's outputs this is
   IntrusivePtr<GradSink> sink;   ///< set for a leaf
   std::weak_ptr<Recipe> recipe;  ///< for the tensor at `recipe_version` only
   std::uint32_t recipe_version = 0;
-  /// Null until first used. Shared with the hook of retain_grad, which must not own the tensor it
-  /// belongs to.
+  /// Null until first used. Shared with the node of a tensor that retains its gradient, which must
+  /// not own the tensor.
   std::shared_ptr<Tensor> grad;
 
   const std::shared_ptr<Tensor>& grad_slot() {

@@ -25,7 +25,7 @@ std::vector<std::string> AdamOf<Options>::buffer_names(std::size_t) const {
 template <class Options>
 void AdamOf<Options>::update(const std::vector<Update>& updates) {
   std::vector<AdamStep> steps;
-  for (const auto& [o, state, gradient] : updates) {
+  for (const auto& [o, state, gradient, fresh] : updates) {
     steps.push_back({.lr = o.lr,
                      .beta1 = o.betas[0],
                      .beta2 = o.betas[1],

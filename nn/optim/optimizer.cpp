@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <invar/nn/optim/optimizer.hpp>
 #include <invar/ops/factory.hpp>
@@ -23,8 +24,11 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
   std::set<std::string> names;
   for (const ParameterState& state : states_) names.insert(state.parameter.name);
   for (const NamedTensor& parameter : parameters.list) {
-    check(parameter.tensor.is_leaf() && is_floating(parameter.tensor.dtype()), kind_,
-          "expected a floating-point leaf as parameter, got '{}'", parameter.name);
+    const DType dtype = parameter.tensor.dtype();
+    check(parameter.tensor.is_leaf() && (dtype == DType::f32 || dtype == DType::f64), kind_,
+          "expected leaves of dtype f32 or f64 as parameters, got '{}', {} of dtype {}: for bf16, "
+          "keep parameters in f32 and compute under Autocast",
+          parameter.name, parameter.tensor.is_leaf() ? "a leaf" : "a result", dtype);
     check(names.insert(parameter.name).second, kind_,
           "expected every parameter to have a name of its own, got '{}' twice: pass the groups as "
           "named tensors",
@@ -33,24 +37,24 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
   }
 }
 
-void Optimizer::make_buffers(ParameterState& state) const {
-  state.buffers.clear();
-  for (std::size_t i = 0; i < buffer_names(state.group).size(); ++i) {
+bool Optimizer::make_buffers(ParameterState& state) const {
+  const std::size_t wanted = buffer_names(state.group).size();
+  if (state.buffers.size() >= wanted) return false;
+  while (state.buffers.size() < wanted) {
     state.buffers.push_back(zeros_like(state.parameter.tensor));
   }
+  return true;
 }
 
 void Optimizer::zero_grad() {
-  for (const ParameterState& state : states_) {
-    if (state.parameter.tensor.requires_grad()) state.parameter.tensor.set_grad({});
-  }
+  for (const ParameterState& state : states_) state.parameter.tensor.set_grad({});
 }
 
 std::vector<NamedTensor> Optimizer::named_buffers(const std::vector<ParameterState>& states) const {
   std::vector<NamedTensor> all;
   for (const ParameterState& state : states) {
     const std::vector<std::string> names = buffer_names(state.group);
-    for (std::size_t i = 0; i < state.buffers.size(); ++i) {
+    for (std::size_t i = 0; i < std::min(names.size(), state.buffers.size()); ++i) {
       all.push_back(
           {names[i] + "/" + state.parameter.name, state.buffers[i], state.parameter.layout});
     }

@@ -90,7 +90,7 @@ class Optimizer {
     NamedTensor parameter;
     std::size_t group;
     std::int64_t steps = 0;
-    Tensors buffers;  ///< as many as buffer_names has, once steps > 0
+    Tensors buffers;  ///< as many as buffer_names had at the last step
   };
 
   explicit Optimizer(std::string kind) : kind_(std::move(kind)) {}
@@ -101,8 +101,9 @@ class Optimizer {
   virtual void set_group_lr(std::size_t group, double lr) = 0;
   /// The buffers of each parameter of a group: "momentum_buffer".
   virtual std::vector<std::string> buffer_names(std::size_t group) const = 0;
-  /// Gives a parameter its buffers, full of zeros, before its first step.
-  void make_buffers(ParameterState& state) const;
+  /// Gives a parameter the buffers that it lacks, full of zeros: before its first step, or when
+  /// changed options ask for more. True iff there were any.
+  bool make_buffers(ParameterState& state) const;
 
   const std::string kind_;
   std::vector<ParameterState> states_;
@@ -126,9 +127,9 @@ class OptimizerOf : public Optimizer {
     for (ParameterState& state : states_) {
       const Tensor gradient = state.parameter.tensor.grad();
       if (!gradient.defined()) continue;
-      if (state.steps == 0) make_buffers(state);
+      const bool fresh = make_buffers(state);
       ++state.steps;
-      updates.push_back({options_[state.group], state, gradient});
+      updates.push_back({options_[state.group], state, gradient, fresh});
     }
     update(updates);
   }
@@ -155,6 +156,7 @@ class OptimizerOf : public Optimizer {
     const Options& options;
     const ParameterState& state;
     Tensor gradient;
+    bool fresh;  ///< its buffers were made for this step
   };
   virtual void update(const std::vector<Update>& updates) = 0;
 

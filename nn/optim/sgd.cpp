@@ -21,13 +21,13 @@ std::vector<std::string> SGD::buffer_names(std::size_t group) const {
 
 void SGD::update(const std::vector<Update>& updates) {
   std::vector<SgdStep> steps;
-  for (const auto& [o, state, gradient] : updates) {
+  for (const auto& [o, state, gradient, fresh] : updates) {
     steps.push_back({.lr = o.lr,
                      .momentum = o.momentum,
                      .dampening = o.dampening,
                      .weight_decay = o.weight_decay,
                      .nesterov = o.nesterov,
-                     .first = state.steps == 1});
+                     .first = fresh});
   }
   sgd_step_(parameters(updates), gradients(updates), buffers(updates, 0), steps);
 }

@@ -9,11 +9,14 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/norm.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <thread>
 
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::EndsWith;
 
 namespace {
 
@@ -245,7 +248,8 @@ TEST_CASE("in-place operations on anything with history", "[unit]") {
                                                      ContainsSubstring("use add,"));
   CHECK_THAT(error_of([&] { mul_(result, 2.0); }), ContainsSubstring("a result"));
   CHECK_THAT(error_of([&] { copy_(plain, leaf); }), ContainsSubstring("operands"));
-  CHECK_THAT(error_of([&] { zero_(result); }), ContainsSubstring("[fill_]"));
+  CHECK_THAT(error_of([&] { zero_(result); }),
+             ContainsSubstring("[fill_]") && EndsWith("requires grad: write under NoGrad"));
   CHECK(leaf.item() == 1);
   CHECK(plain.item() == 1);
   add_(plain, 1.0);
@@ -362,9 +366,15 @@ TEST_CASE("retain_grad keeps interior gradients without keeping the tensor alive
     loss.backward({}, /*retain_graph=*/true);
     loss.backward();
     CHECK(values(k.grad()) == std::vector<double>{2, 2});  // accumulates, as a leaf does
+    const Tensor twice = x * 3.0;
+    twice.retain_grad();
+    twice.register_hook([](const Tensor& g) { return g * 5.0; });
+    twice.retain_grad();  // once is enough
+    sum(twice).backward();
+    CHECK(values(twice.grad()) == std::vector<double>{5, 5});  // what the hooks have left
     NoGrad guard;
     mul_(k.grad(), 9.0);
-    CHECK(values(x.grad()) == std::vector<double>{18 + 6, 36 + 6});
+    CHECK(values(x.grad()) == std::vector<double>{18 + 6 + 15, 36 + 6 + 15});
   }
   CHECK(allocator().stats().in_use == before);
 }
@@ -554,4 +564,64 @@ TEST_CASE("requires_grad_", "[unit]") {
   x.requires_grad_();
   CHECK_THAT(error_of([&] { (x * 2.0).requires_grad_(false); }), ContainsSubstring("leaf"));
   CHECK_THAT(error_of([&] { x.set_grad(ones({2})); }), ContainsSubstring("[1]"));
+}
+
+TEST_CASE("A leaf that is frozen for a while keeps its gradient and its hooks", "[unit]") {
+  const Tensor x = tensor({2.0}, kLeaf);
+  int hooks = 0;
+  x.register_post_accumulate_grad_hook([&](const Tensor&) { ++hooks; });
+  square(x).backward();
+  const Tensor before = square(x);  // recorded while it requires grad
+  x.requires_grad_(false);
+  CHECK_FALSE(x.grad().defined());
+  CHECK_FALSE(square(x).requires_grad());
+  before.backward({}, /*retain_graph=*/true);  // arrives nowhere
+  x.requires_grad_();
+  CHECK(x.grad().item() == 4);
+  CHECK(hooks == 1);
+  before.backward();
+  CHECK(x.grad().item() == 8);
+  CHECK(hooks == 2);
+  x.requires_grad_(false);
+  x.set_grad({});  // as zero_grad() does
+  CHECK_THROWS_AS(x.set_grad(ones_like(x)), Error);
+  x.requires_grad_();
+  CHECK_FALSE(x.grad().defined());
+}
+
+TEST_CASE("Every root needs its gradient, or none", "[unit]") {
+  const Tensor x = tensor({2.0}, kLeaf);
+  const Tensor a = x * 2.0, b = x * 3.0;
+  CHECK_THAT(error_of([&] {
+               grad({a, b}, {x}, {ones_like(a)});
+             }),
+             ContainsSubstring("[backward] expected a gradient for each of 2 roots") &&
+                 ContainsSubstring("got 1"));
+  CHECK(grad({a, b}, {x}, {Tensor(), ones_like(b)})[0].item() == 5);
+}
+
+TEST_CASE("Threads may build graphs over shared leaves", "[unit]") {
+  Generator generator(11);
+  const Tensor x = randn({8, 6}, {.dtype = DType::f64}, generator).requires_grad_();
+  const Tensor weight = ones({6}, {.dtype = DType::f64}).requires_grad_();
+  const Tensor bias = zeros({6}, {.dtype = DType::f64}).requires_grad_();
+  const auto gradients_of = [&](int thread) {
+    const Tensor y = batch_norm_relu(x, {}, {}, weight, bias, {.training = true});
+    return grad({sum(square(y * static_cast<double>(thread + 1) + exp(x)))}, {x, weight});
+  };
+  std::vector<Tensors> together(4), alone(4);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int repeat = 0; repeat < 50; ++repeat) {
+        together[static_cast<std::size_t>(t)] = gradients_of(t);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int t = 0; t < 4; ++t) {
+    const auto at = static_cast<std::size_t>(t);
+    alone[at] = gradients_of(t);
+    for (std::size_t i : {0, 1}) CHECK(values(together[at][i]) == values(alone[at][i]));
+  }
 }

@@ -320,6 +320,24 @@ TEST_CASE("The state of an optimiser goes on bit by bit") {
       [](const Tensor& p) { return std::make_unique<nn::AdamW>(Tensors{p}, nn::AdamWOptions{}); });
 }
 
+TEST_CASE("Momentum may be switched on and off") {
+  const Tensor p = parameter_of({1}, {1});
+  nn::SGD sgd(Tensors{p}, {.lr = 1, .momentum = 0});
+  const auto step = [&] {
+    set_gradient(p, {1});
+    sgd.step();
+    return values_of(p)[0];
+  };
+  CHECK(step() == 0);
+  sgd.options().momentum = 0.5;
+  CHECK(step() == -1);    // the buffer is made now: 1
+  CHECK(step() == -2.5);  // 0.5 + 1
+  CHECK(sgd.state_dict().tensors.size() == 1);
+  sgd.options().momentum = 0;
+  CHECK(step() == -3.5);
+  CHECK(sgd.state_dict().tensors.empty());
+}
+
 TEST_CASE("Buffers follow the layout that their parameter declares") {
   const nn::Parameter weight(rand({4, 3, 3, 2}), nn::FileLayout::oihw);
   nn::SGD sgd(std::vector<nn::NamedTensor>{{"conv.weight", weight, weight.layout()}},
@@ -457,6 +475,13 @@ TEST_CASE("The fused steps check what they are given") {
   CHECK_THROWS_AS(
       sgd(zeros({2}, {.dtype = DType::i64}), zeros({2}, {.dtype = DType::i64}), none, {}), Error);
   CHECK_THROWS_AS(sgd(transpose(zeros({2, 3})), ones({3, 2}), none, {}), Error);
+  // Large enough for several threads, in which nothing may throw.
+  const Tensor half = zeros({100000}, {.dtype = DType::bf16});
+  CHECK_THROWS_AS(sgd(half, half, none, {}), Error);
+  CHECK_THROWS_AS(adam_step_({half}, {half}, {half}, {half}, {AdamStep{.count = 1}}), Error);
+  CHECK_THROWS_AS(lerp_({half}, {half}, 0.5), Error);
+  CHECK_THROWS_AS(squared_norm({half, half}), Error);
+  CHECK_THROWS_AS(lars_norms({half}, {half}, {SgdStep{}}), Error);
   CHECK_THROWS_AS(sgd_step_({p, p}, {g}, {m}, {SgdStep{}}), Error);
   Tensor leaf = zeros({2, 2});
   leaf.requires_grad_();
