@@ -118,6 +118,11 @@ TEST_CASE("gradcheck catches a wrong gradient and says where", "[gradcheck]") {
     return square_with(x[0], [](const Tensor& g, const Tensor& x) { return g * x * NAN; });
   };
   CHECK_FALSE(gradcheck(not_a_number, {random({2})}));
+  const auto infinite = [](const Tensors& x) {
+    return square_with(x[0], [](const Tensor& g, const Tensor& x) { return g * x * HUGE_VAL; });
+  };
+  CHECK_FALSE(gradcheck(infinite, {random({1})}));
+  CHECK_FALSE(gradcheck(infinite, {random({1000})}));
 }
 
 TEST_CASE("gradgradcheck catches a rule that is right but not differentiable", "[gradcheck]") {
