@@ -149,18 +149,20 @@ void CachingAllocator::take_from_system(std::size_t requested) {
   std::size_t fresh = bytes;
   if (is_large(bytes)) {
     fresh = std::max(round_up(bytes, kHugePage), round_up(held() / 8, kHugePage));
-    if (over_limit(fresh)) fresh = bytes;
+    if (over_limit(fresh) || held() + fresh > bound) fresh = bytes;
   }
   void* block = raw_.allocate(fresh);
   if (!block) {
     empty_cache_locked();
     block = raw_.allocate(fresh = bytes);
   }
-  check(block != nullptr, "allocate",
-        "out of memory: asked for {}, {} in use and {} in pieces too small{}: use a smaller batch "
-        "or model",
-        readable(requested), readable(stats_.in_use), readable(stats_.cached),
-        raw_.available ? fmt::format(", {} free on the GPU", readable(raw_.available())) : "");
+  if (!block) {
+    fail("allocate",
+         "out of memory: asked for {}, {} in use and {} in pieces too small{}: use a smaller batch "
+         "or model",
+         readable(requested), readable(stats_.in_use), readable(stats_.cached),
+         raw_.available ? fmt::format(", {} free on the GPU", readable(raw_.available())) : "");
+  }
   ++stats_.from_system;
   stats_.cached += fresh;
   set_poisoned(block, fresh, true);

@@ -68,13 +68,18 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
   return descriptor;
 }
 
-/// Flushes a folder, so that a renamed entry survives a power failure.
-void sync_folder(const fs::path& folder) {
+/// Flushes the folder of a file that was renamed, so that its new name survives a power failure.
+void sync_folder_of(const fs::path& target) {
+  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
   const Descriptor descriptor(open_retrying(folder, O_RDONLY | O_DIRECTORY));
-  // A file system that cannot flush folders says EINVAL; there is nothing more that can be done.
-  const bool synced = descriptor.get() >= 0 && (::fsync(descriptor.get()) == 0 || errno == EINVAL);
-  check(synced, "write_file", "expected to flush the folder '{}', got \"{}\"", folder.string(),
-        reason(errno));
+  // EACCES: one may write into the folder, but not open it. EINVAL: a file system that cannot flush
+  // folders. There is nothing more that can be done.
+  const bool synced =
+      descriptor.get() >= 0 ? ::fsync(descriptor.get()) == 0 || errno == EINVAL : errno == EACCES;
+  check(synced, "write_file",
+        "expected to flush the folder '{}', got \"{}\": '{}' is written, but a power failure now "
+        "could lose it",
+        folder.string(), reason(errno), target.string());
 }
 
 /// Removes the temporary file unless it was renamed.
@@ -88,7 +93,8 @@ class TemporaryFile {
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
   void rename_to(const fs::path& target) {
-    check(::rename(path_.c_str(), target.c_str()) == 0, "write_file",
+    const int result = ::rename(path_.c_str(), target.c_str());  // before errno is read
+    check(result == 0, "write_file",
           "expected to rename '{}' to '{}', got \"{}\": the target is unchanged", path_.string(),
           target.string(), reason(errno));
     renamed_ = true;
@@ -110,8 +116,9 @@ FileReader::FileReader(fs::path path) : path_(std::move(path)) {
          error == ENOENT ? ": " + missing_hint(path_) : "");
   }
   struct stat info;
-  check(::fstat(descriptor.get(), &info) == 0, "read_file",
-        "expected to know the size of '{}', got \"{}\"", path_.string(), reason(errno));
+  const int result = ::fstat(descriptor.get(), &info);
+  check(result == 0, "read_file", "expected to know the size of '{}', got \"{}\"", path_.string(),
+        reason(errno));
   check(S_ISREG(info.st_mode), "read_file", "expected a regular file, got the {} '{}'",
         S_ISDIR(info.st_mode) ? "folder" : "device or pipe", path_.string());
   size_ = static_cast<std::uint64_t>(info.st_size);
@@ -219,7 +226,7 @@ void write_file_atomically(const fs::path& path,
   check_step(::fsync(descriptor.get()), "flush");
   check_step(::close(descriptor.release()), "close");
   temporary.rename_to(target);
-  sync_folder(target.has_parent_path() ? target.parent_path() : fs::path("."));
+  sync_folder_of(target);
 }
 
 void write_file_atomically(const fs::path& path, std::string_view contents) {

@@ -32,7 +32,7 @@ std::string text_at(const Tensor& x, std::int64_t position, bool integral) {
 
 class Printer {
  public:
-  explicit Printer(const Tensor& x) : x_(x), shorten_(x.numel() > kFullSize) {
+  explicit Printer(const Tensor& x) : x_(x), shorten_(x.numel() > kFullSize || x.numel() == 0) {
     walk(0, 0, [&](std::int64_t at) {
       const auto v = value_at<double>(x_, at);
       integral_ &= std::isfinite(v) && v == std::floor(v);
@@ -57,7 +57,8 @@ class Printer {
   void walk(int dim, std::int64_t position, const F& f) const {
     if (dim == x_.dim()) return f(position);
     for (std::int64_t i = 0; i < x_.size(dim); ++i) {
-      if (!is_hidden(dim, i)) walk(dim + 1, position + i * x_.strides()[dim], f);
+      if (is_hidden(dim, i)) i = x_.size(dim) - kEdgeItems;  // the first that is not
+      walk(dim + 1, position + i * x_.strides()[dim], f);
     }
   }
 
@@ -70,8 +71,8 @@ class Printer {
     std::string text = "[";
     for (std::int64_t i = 0; i < x_.size(dim); ++i) {
       if (is_hidden(dim, i)) {
-        if (i == kEdgeItems) text += separator + "...";
-        continue;
+        text += separator + "...";
+        i = x_.size(dim) - kEdgeItems;
       }
       if (i > 0) text += separator;
       const std::int64_t at = position + i * x_.strides()[dim];

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <invar/core/json_reader.hpp>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <type_traits>
@@ -81,6 +82,25 @@ bool is(const Json& value) {
   }
 }
 
+/// What is(T) accepts, in words.
+template <class T>
+std::string wanted() {
+  if constexpr (std::is_same_v<T, bool>) {
+    return "true or false";
+  } else if constexpr (std::is_integral_v<T>) {
+    using Limits = std::numeric_limits<T>;
+    return fmt::format("an integer from {} to {}", Limits::min(), Limits::max());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return "a number";
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return "a string";
+  } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+    return "[number, number]";
+  } else {
+    return fmt::format("a list, each {},", wanted<typename T::value_type>());
+  }
+}
+
 }  // namespace
 
 JsonReader::JsonReader(const Json& json, std::string where)
@@ -98,11 +118,11 @@ const Json* JsonReader::find(const std::string& key) {
 
 template <class T>
 T JsonReader::convert(const std::string& key, const Json& value) const {
-  if (!is<T>(value)) {
+  if constexpr (!std::is_same_v<T, Json>) {
     const bool number =
         std::is_integral_v<T> && !std::is_same_v<T, bool> && value.is_number_integer();
-    fail(where_, "the key \"{}\" has a value {}: {}", key,
-         number ? "out of range" : "of the wrong type", excerpt(value));
+    check(is<T>(value), where_, "expected {} for the key \"{}\", got a value {}: {}", wanted<T>(),
+          key, number ? "out of range" : "of the wrong type", excerpt(value));
   }
   return value.get<T>();
 }

@@ -23,6 +23,7 @@ StoragePtr pinned_storage(std::size_t) { fail_absent(); }
 bool is_pinned(const Storage&) { return false; }
 void begin_recording(int) { fail_absent(); }
 Recording* end_recording(int) { fail_absent(); }
+void check_not_recording(const char*) {}
 void abandon_recording(int) noexcept {}
 void start(Recording*, int) { fail_absent(); }
 void destroy(Recording*) noexcept {}

@@ -49,7 +49,11 @@ void leave_pool(int gpu, CachingAllocator* pool) {
 
 RandomOffset random_offset(std::uint64_t seed, std::uint64_t offset) {
   if (!recorded_random) return {nullptr, offset};
-  check(seed == recorded_random->begin.seed && offset >= recorded_random->begin.offset, "graph",
+  // Positions are reserved before the kernel that uses them is started.
+  const GeneratorState now = default_generator().state();
+  check(seed == recorded_random->begin.seed && offset >= recorded_random->begin.offset &&
+            offset < now.offset,
+        "graph",
         "expected random numbers of default_generator() while a graph is recorded, got those of "
         "another generator: they would be the same in every replay");
   return {recorded_random->base, offset - recorded_random->begin.offset};
@@ -80,8 +84,8 @@ void Graph::record(const std::function<void()>& f) {
     recorded_random.reset();
     exchange_allocator(gpu_.index, outer);
   };
-  begin_recording(gpu_.index);
   try {
+    begin_recording(gpu_.index);
     f();
   } catch (...) {
     abandon_recording(gpu_.index);

@@ -124,13 +124,12 @@ thread_local std::array<cudaStream_t, kMostDevices> current_streams{};
 thread_local std::array<CachingAllocator*, kMostDevices> own_allocators{};
 thread_local bool recording = false;
 
-/// What waits for the GPU, or reads memory of the host that may be gone at a replay.
+}  // namespace
+
 void check_not_recording(const char* what) {
   check(!recording, "graph",
         "expected work that can be recorded, got {}: leave it out of the graph", what);
 }
-
-}  // namespace
 
 bool is_built() { return true; }
 
@@ -302,7 +301,13 @@ StreamScope::StreamScope(const Stream& stream)
   switch_to(gpu_, stream.get());
 }
 
-StreamScope::~StreamScope() { switch_to(gpu_, previous_); }
+StreamScope::~StreamScope() {
+  try {
+    switch_to(gpu_, previous_);
+  } catch (const std::exception&) {
+    current_streams[gpu_.index] = previous_;  // a GPU that has failed: whoever uses it next is told
+  }
+}
 
 Event::Event(Device gpu) : gpu_(gpu), event_(nullptr) {
   check_index(gpu.index);

@@ -49,6 +49,9 @@ struct Recording;
 /// recorded and not done. Waiting for the GPU is an Error.
 void begin_recording(int index);
 Recording* end_recording(int index);
+/// Error while the thread records: for what waits for the GPU, or reads memory of the host that may
+/// be gone at a replay.
+void check_not_recording(const char* what);
 /// Ends it without a result, whatever has gone wrong.
 void abandon_recording(int index) noexcept;
 /// On the current stream.

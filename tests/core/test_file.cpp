@@ -140,6 +140,18 @@ TEST_CASE("Writing errors name path and reason") {
   CHECK(folder.names().empty());
 }
 
+TEST_CASE("A target that cannot be replaced is named with the reason") {
+  const Folder folder;
+  CHECK_THAT(message_of([&] {
+               write_file_atomically(folder / "a", [&](FileWriter& writer) {
+                 writer.write("x");
+                 fs::create_directory(folder / "a");
+               });
+             }),
+             ContainsSubstring("Is a directory") && ContainsSubstring("the target is unchanged"));
+  CHECK(folder.names() == std::vector<std::string>{"a"});
+}
+
 TEST_CASE("A folder without write permission is an error") {
   if (::geteuid() == 0) SKIP("root may write everywhere");
   const Folder folder;

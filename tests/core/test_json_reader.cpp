@@ -11,6 +11,7 @@
 
 using namespace invar;
 using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::StartsWith;
 
 TEST_CASE("JSON that is none is refused with its place", "[unit]") {
   CHECK(parse_json("{\"a\": [1, 2]} // why", "x")["a"][1] == 2);
@@ -38,8 +39,9 @@ TEST_CASE("A value of another type, or one that does not fit, is refused", "[uni
   const auto refuses = [](const char* json, const char* what, const auto& read) {
     CAPTURE(json);
     JsonReader reader(parse_json(fmt::format("{{\"key\": {}}}", json), "x"), "options");
-    const std::string message = fmt::format("[options] the key \"key\" has a value {}: ", what);
-    CHECK_THROWS_WITH(read(reader), ContainsSubstring(message));
+    const std::string message = fmt::format(" for the key \"key\", got a value {}: ", what);
+    CHECK_THROWS_WITH(read(reader),
+                      StartsWith("[options] expected ") && ContainsSubstring(message));
   };
   const auto as = []<class T>(T otherwise) {
     return [otherwise](JsonReader& reader) { reader.get("key", otherwise); };
@@ -61,6 +63,12 @@ TEST_CASE("A value of another type, or one that does not fit, is refused", "[uni
   refuses("[1]", kType, as(std::vector<std::string>()));
   refuses("[1]", kType, as(std::array<double, 2>()));
   refuses("[1, 2, 3]", kType, as(std::array<double, 2>()));
+  JsonReader wrong(Json{{"lr", "0.1"}, {"workers", 1 << 20}, {"size", {1, "2"}}}, "training");
+  CHECK_THROWS_WITH(wrong.get("lr", 0.1),
+                    "[training] expected a number for the key \"lr\", got a "
+                    "value of the wrong type: \"0.1\"");
+  CHECK_THROWS_WITH(wrong.get("size", std::vector<double>()),
+                    ContainsSubstring("expected a list, each a number, for the key"));
 
   const Json json = {{"int", -5},
                      {"large", std::numeric_limits<std::uint64_t>::max()},

@@ -258,6 +258,53 @@ TEST_CASE("a scalar is compared as the number it is", "[unit]") {
   CHECK(lt(to(tensor({7}), DType::i32), 5e9).item<bool>());
 }
 
+TEST_CASE("a number beside integers counts as it is, or not at all", "[unit]") {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const Tensor longs = tensor({0, 5}, {.dtype = DType::i64});
+  CHECK(clamp(longs, 1, kInfinity).dtype() == DType::i64);
+  CHECK(values(clamp(longs, 1, kInfinity)) == std::vector<double>{1, 5});
+  CHECK(clamp(longs, 0.5, 2.5).dtype() == DType::f32);
+  CHECK(values(clamp(longs, 0.5, 2.5)) == std::vector<double>{0.5, 2.5});
+  CHECK_THROWS_AS(clamp_(longs, 0.5, 2.5), Error);
+  const Tensor bytes = tensor({10, 200}, {.dtype = DType::u8});
+  CHECK(values(clamp(bytes, -5, 100)) == std::vector<double>{10, 100});
+  CHECK_THROWS_AS(clamp(bytes, 300, 400), Error);
+  CHECK_THROWS_AS(clamp_(bytes, -2, -1), Error);
+  const Tensor first = tensor({1, 0}, {.dtype = DType::boolean});
+  CHECK(where(first, longs, 7).dtype() == DType::i64);
+  CHECK(values(where(first, longs, 0.5)) == std::vector<double>{0, 0.5});
+  CHECK(where(first, first, 1).dtype() == DType::boolean);
+}
+
+TEST_CASE("integers to whole powers are exact and wrap around", "[unit]") {
+  const auto power = [](DType dtype, double base, double exponent) {
+    const Tensor a = full({}, base, {.dtype = dtype}), b = full({}, exponent, {.dtype = dtype});
+    if (exponent >= 0) {
+      CHECK(pow(a, exponent).dtype() == dtype);
+      CHECK(pow(a, exponent).item<std::int64_t>() == pow(a, b).item<std::int64_t>());
+    }
+    return pow(a, b).item<std::int64_t>();
+  };
+  CHECK(power(DType::i64, 3, 35) == 50031545098999707);
+  CHECK(power(DType::i64, -3, 3) == -27);
+  CHECK(power(DType::i64, 0, 0) == 1);
+  CHECK(power(DType::i64, 100003, 2) == 10000600009);
+  CHECK(power(DType::i32, 3, 21) == 1870418611);  // 10460353203 less 2 2^32
+  CHECK(power(DType::u8, 7, 3) == 87);            // 343 less 256
+  CHECK(power(DType::i64, 2, -1) == 0);
+  CHECK(power(DType::i64, -1, -3) == -1);
+  CHECK(pow(tensor({2}, {.dtype = DType::i64}), -1.0).item() == 0.5);
+  CHECK(pow(tensor({2}, {.dtype = DType::i64}), 0.5).dtype() == DType::f32);
+}
+
+TEST_CASE("arithmetic with booleans is refused by its own name", "[unit]") {
+  const Tensor mask = tensor({1, 0}, {.dtype = DType::boolean});
+  CHECK_THROWS_WITH(mask + mask, ContainsSubstring("[add]") && ContainsSubstring("logical_or"));
+  CHECK_THROWS_WITH(-mask, ContainsSubstring("[neg]"));
+  CHECK_THROWS_WITH(mul_(mask, mask), ContainsSubstring("[mul_]"));
+  CHECK_THROWS_WITH(max(mask, 0), ContainsSubstring("[max]"));
+}
+
 TEST_CASE("conversion between any two types", "[unit]") {
   const Tensor x = tensor({0, 1, 2.75, 200}, {.dtype = DType::f64});
   for (DType from : kAllTypes) {
@@ -394,6 +441,7 @@ TEST_CASE("a printed tensor reads well", "[unit]") {
   CHECK(to_string(tensor({1, -2, 30})) == "[ 1., -2., 30.]  f32 [3]");
   CHECK(to_string(zeros({0})) == "[]  f32 [0]");
   CHECK(to_string(zeros({2, 0})) == "[[],\n []]  f32 [2, 0]");
+  CHECK(to_string(zeros({std::int64_t{1} << 40, 0})).size() < 100);
   CHECK(to_string(reshape(arange(0, 4, 1, {.dtype = DType::i64}), {2, 2})) ==
         "[[0, 1],\n [2, 3]]  i64 [2, 2]");
   CHECK(to_string(zeros({2, 1, 1})) == "[[[0.]],\n\n [[0.]]]  f32 [2, 1, 1]");
