@@ -3,6 +3,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/reduce.hpp>
 #include <limits>
@@ -11,7 +12,15 @@
 namespace invar {
 namespace {
 
+void check_numbers(std::string_view name, const Tensor& x) {
+  check(
+      x.dtype() != DType::boolean, name,
+      "expected numbers, got bool: use logical_and, logical_or or logical_not, or convert it with "
+      "to(x, DType::i64)");
+}
+
 Tensor unary(UnaryOp op, std::string_view name, const Tensor& x, Params params = {}) {
+  check_numbers(name, x);
   Tensor out = empty(x.shape(), x.options());
   kernel(&Kernels::unary, x.device(), name)(op, params, x, out);
   return out;
@@ -23,20 +32,40 @@ Tensor for_scalar(const Tensor& x, double s) {
   return is_floating(x.dtype()) || (whole && x.dtype() != DType::boolean) ? x : to(x, DType::f32);
 }
 
-/// True iff s is among the values of an integer dtype.
-bool is_value_of(DType dtype, double s) {
-  if (s != std::floor(s)) return false;
+struct Interval {
+  double low, high;
+};
+
+/// The values of an integer dtype; of i64, those that a double can name.
+Interval range_of(DType dtype) {
   switch (dtype) {
     case DType::boolean:
-      return s == 0 || s == 1;
+      return {0, 1};
     case DType::u8:
-      return s >= 0 && s <= 255;
+      return {0, 255};
     case DType::i32:
-      return std::abs(s) <= std::numeric_limits<std::int32_t>::max();
+      return {std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()};
     default:
-      return std::abs(s) <= static_cast<double>(std::int64_t{1} << 53);
+      return {-0x1p53, 0x1p53};
   }
 }
+
+/// True iff s is among the values of an integer dtype.
+bool is_value_of(DType dtype, double s) {
+  const auto [low, high] = range_of(dtype);
+  return s == std::floor(s) && s >= low && s <= high;
+}
+
+/// Throws Error for bounds that are not in order, or between which an integer dtype has no value.
+void check_bounds(const char* name, DType dtype, double low, double high) {
+  check(low <= high, name, "expected low <= high, got {} and {}", low, high);
+  if (is_floating(dtype)) return;
+  const auto [least, most] = range_of(dtype);
+  check(low <= most && high >= least, name, "expected bounds around values of {}, got {} and {}",
+        dtype, low, high);
+}
+
+bool is_whole(double s) { return std::isinf(s) || s == std::floor(s); }
 
 struct Operands {
   Tensor a, b;
@@ -54,6 +83,7 @@ Operands meet(std::string_view name, const Tensor& a, const Tensor& b, bool real
 }
 
 Tensor binary(BinaryOp op, std::string_view name, const Operands& in) {
+  check_numbers(name, in.a);
   Tensor out = empty(in.shape, in.a.options());
   kernel(&Kernels::binary, in.a.device(), name)(op, in.a, in.b, out);
   return out;
@@ -193,6 +223,8 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 
 // d(a^s) = s a^(s-1) da
 Tensor pow(const Tensor& a, double s) {
+  const bool of_integers = !is_floating(a.dtype()) && a.dtype() != DType::boolean;
+  if (of_integers && s >= 0 && is_value_of(a.dtype(), s)) return pow(a, full({}, s, a.options()));
   const Tensor x = as_real(a);
   if (s == 2) return square(x);
   return record("pow", {x}, unary(UnaryOp::pow_scalar, "pow", x, {s}),
@@ -392,8 +424,10 @@ Tensor softplus(const Tensor& input, double beta, double threshold) {
                 });
 }
 
-Tensor clamp(const Tensor& x, double low, double high) {
-  check(low <= high, "clamp", "expected low <= high, got {} and {}", low, high);
+Tensor clamp(const Tensor& input, double low, double high) {
+  const bool fits = is_floating(input.dtype()) || (is_whole(low) && is_whole(high));
+  const Tensor x = fits ? input : to(input, DType::f32);
+  check_bounds("clamp", x.dtype(), low, high);
   return record("clamp", {x}, unary(UnaryOp::clamp, "clamp", x, {low, high}),
                 [x = SavedTensor(x), low, high](const Tensor& g) -> Tensors {
                   const Tensor v = x.get();
@@ -444,7 +478,9 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, double b) {
-  return where(condition, a, full({}, b, a.options()));
+  const bool fits = is_floating(a.dtype()) || is_value_of(a.dtype(), b);
+  const Tensor x = fits ? a : for_scalar(a, b);
+  return where(condition, x, full({}, b, x.options()));
 }
 
 Tensor eq(const Tensor& a, const Tensor& b) { return compare(CompareOp::eq, "eq", a, b); }
@@ -474,8 +510,12 @@ Tensor logical_not(const Tensor& a) { return eq(as_boolean("logical_not", a), 0)
 
 namespace {
 
+/// "add" of "add_".
+std::string_view out_of_place(std::string_view name) { return name.substr(0, name.size() - 1); }
+
 Tensor binary_(BinaryOp op, const char* name, const Tensor& x, const Tensor& y) {
-  check_in_place(x, y.requires_grad(), name);
+  check_in_place(x, y.requires_grad(), name, out_of_place(name));
+  check_numbers(name, x);
   common_device(name, {x, y});
   check(broadcast_shapes(x.shape(), y.shape(), name) == x.shape(), name,
         "expected an operand that broadcasts to {}, got {}", x.shape(), y.shape());
@@ -495,7 +535,8 @@ Tensor binary_(BinaryOp op, const char* name, const Tensor& x, const Tensor& y) 
 }
 
 Tensor unary_(UnaryOp op, const char* name, const Tensor& x, Params params) {
-  check_in_place(x, false, name);
+  check_in_place(x, false, name, out_of_place(name));
+  check_numbers(name, x);
   kernel(&Kernels::unary, x.device(), name)(op, params, x, x);
   x.bump_version();
   return x;
@@ -518,7 +559,9 @@ Tensor div_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::div, "d
 Tensor add_(const Tensor& x, double y) { return scalar_(UnaryOp::add_scalar, "add_", x, y); }
 Tensor mul_(const Tensor& x, double y) { return scalar_(UnaryOp::mul_scalar, "mul_", x, y); }
 Tensor clamp_(const Tensor& x, double low, double high) {
-  check(low <= high, "clamp_", "expected low <= high, got {} and {}", low, high);
+  check(is_floating(x.dtype()) || (is_whole(low) && is_whole(high)), "clamp_",
+        "expected whole bounds for {}, got {} and {}: clamp gives f32", x.dtype(), low, high);
+  check_bounds("clamp_", x.dtype(), low, high);
   return unary_(UnaryOp::clamp, "clamp_", x, {low, high});
 }
 

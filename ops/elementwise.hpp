@@ -34,7 +34,8 @@ inline Tensor operator*(double a, const Tensor& b) { return mul(b, a); }
 inline Tensor operator/(double a, const Tensor& b) { return div(a, b); }
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 
-/// a^b. The gradient of b is 0 where a = 0 and b >= 0.
+/// a^b. The gradient of b is 0 where a = 0 and b >= 0. Of integers it is an integer; with b < 0, 0
+/// unless |a| = 1. A number b that is whole and at least 0 leaves integers what they are.
 Tensor pow(const Tensor& a, const Tensor& b);
 Tensor pow(const Tensor& a, double b);
 Tensor square(const Tensor& x);
@@ -101,7 +102,7 @@ Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);
 Tensor logical_not(const Tensor& a);
 
-// In place: the operand is broadcast and converted to x; see check_in_place for when it is allowed.
+// In place: the operand is broadcast and converted to x; in_place.hpp says when it is allowed.
 // Error where x holds integers and the operand does not. Each returns x.
 Tensor add_(const Tensor& x, const Tensor& y);
 Tensor add_(const Tensor& x, double y);

@@ -107,7 +107,7 @@ struct Kernels {
   /// Converts between any two dtypes. Real to integer truncates; anything to boolean is x != 0.
   void (*copy)(const Tensor& x, const Tensor& out);
 
-  // making values; out is dense
+  // making values; out is dense, but for fill
   void (*fill)(double value, const Tensor& out);
   void (*arange)(double start, double step, const Tensor& out);
   /// `params`: integer takes [low, high), bernoulli its probability.

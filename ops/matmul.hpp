@@ -1,8 +1,8 @@
 #pragma once
 // Products of matrices. Operands are of one floating dtype (linear: or x bf16, weight and bias f32;
-// the weight is rounded, and both get f32 gradients); bf16 is added up in f32. None is copied
-// because it is transposed (or sliced, or broadcast): the kernels read strides. A sum over no terms
-// is 0.
+// the weight is rounded, and both get f32 gradients); bf16 is added up in f32. A matrix is not
+// copied because it is transposed, or a slice of rows or of neighbouring columns: the kernels read
+// strides. A sum over no terms is 0.
 #include <invar/core/tensor.hpp>
 #include <string_view>
 

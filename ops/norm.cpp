@@ -37,8 +37,8 @@ void check_like(const char* op, const char* name, const Tensor& t, const Tensor&
                 const Dims& shape) {
   if (!t.defined()) return;
   check(t.shape() == shape && t.dtype() == dtype && t.device() == x.device(), op,
-        "expected {} {} {} (input is {} {}), got {} {}", name, dtype, shape, x.dtype(), x.shape(),
-        t.dtype(), t.shape());
+        "expected {} {} {} on {} (input is {} {}), got {} {} on {}", name, dtype, shape, x.device(),
+        x.dtype(), x.shape(), t.dtype(), t.shape(), t.device());
 }
 
 /// Checks an optional parameter, or running statistics, and converts it to what x is computed in:

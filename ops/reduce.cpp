@@ -76,8 +76,10 @@ Tensor sum_to(const Tensor& x, const Dims& shape) {
   return reshape(dims.empty() ? x : sum(x, dims, true), shape);
 }
 
-Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
-  check_floating("mean", x.dtype());
+Tensor mean(const Tensor& input, const Dims& dims, bool keepdim) {
+  check_floating("mean", input.dtype());
+  const Tensor x = autocast("sum", input);
+  if (x.dtype() == DType::bf16) return to(mean(to(x, DType::f32), dims, keepdim), DType::bf16);
   return sum(x, dims, keepdim) / plan("mean", x, dims, keepdim).count;
 }
 
@@ -132,6 +134,7 @@ Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
   const Reduction r = plan("prod", x, dims, keepdim);
   return record("prod", {x}, reduced(ReduceOp::prod, "prod", x, r),
                 [x = SavedTensor(x), r](const Tensor& g) -> Tensors {
+                  if (r.count == 1) return {reshape(g, r.kept)};
                   // Kept dimensions first, then the reduced ones as one.
                   Dims order, lines, inverse = r.from;
                   for (const bool is_reduced : {false, true}) {
@@ -239,6 +242,9 @@ ValuesAndIndices along(const Tensor& x, int d, std::int64_t size) {
 // The gradient goes to the index: dx_i = [i = index] dy
 ValuesAndIndices arg_extreme(ReduceOp op, const char* name, const Tensor& x, int dim,
                              bool keepdim) {
+  check(x.dtype() != DType::boolean, name,
+        "expected numbers, got bool: convert it with "
+        "to(x, DType::u8)");
   const int d = wrap_dim(dim, x.dim(), name);
   const std::int64_t n = x.dim() == 0 ? 1 : x.shape()[d];
   ValuesAndIndices out = along(x, d, 1);
@@ -252,12 +258,14 @@ ValuesAndIndices arg_extreme(ReduceOp op, const char* name, const Tensor& x, int
     out.values = alias(out.values, shape, contiguous_strides(shape), 0);
     out.indices = alias(out.indices, shape, contiguous_strides(shape), 0);
   }
-  out.values = record(name, {x}, out.values, [index, n, d](const Tensor& g) -> Tensors {
-    Dims line = Dims::filled(index.dim(), 1);
-    if (!line.empty()) line[d] = n;
-    const Tensor place = reshape(arange(0, static_cast<double>(n), 1, index.options()), line);
-    return {where(eq(place, index), reshape(g, index.shape()), 0)};
-  });
+  out.values =
+      record(name, {x}, out.values, [saved = SavedTensor(index), n, d](const Tensor& g) -> Tensors {
+        const Tensor index = saved.get();
+        Dims line = Dims::filled(index.dim(), 1);
+        if (!line.empty()) line[d] = n;
+        const Tensor place = reshape(arange(0, static_cast<double>(n), 1, index.options()), line);
+        return {where(eq(place, index), reshape(g, index.shape()), 0)};
+      });
   return out;
 }
 
@@ -293,10 +301,11 @@ ValuesAndIndices first_sorted(const char* name, const Tensor& x, std::int64_t k,
   }
   ValuesAndIndices out = along(x, d, k);
   kernel(&Kernels::sort, x.device(), name)(x, d, descending, out.values, out.indices);
-  out.values = record(name, {x}, out.values,
-                      [indices = out.indices, from = x.shape(), d](const Tensor& g) -> Tensors {
-                        return {scatter_add(zeros(from, g.options()), d, indices, g)};
-                      });
+  out.values =
+      record(name, {x}, out.values,
+             [indices = SavedTensor(out.indices), from = x.shape(), d](const Tensor& g) -> Tensors {
+               return {scatter_add(zeros(from, g.options()), d, indices.get(), g)};
+             });
   return out;
 }
 

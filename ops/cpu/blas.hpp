@@ -16,6 +16,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -106,6 +107,14 @@ inline void solve_triangular(CBLAS_UPLO uplo, CBLAS_TRANSPOSE trans, int n, int 
 
 namespace detail {
 
+/// The size of a workspace, which LAPACK tells as a number of type T: it may have been rounded
+/// down.
+template <class T>
+int workspace_size(T told) {
+  const double size = std::nextafter(told, std::numeric_limits<T>::infinity());
+  return static_cast<int>(std::min<double>(size, std::numeric_limits<int>::max()));
+}
+
 template <class T, class Syevd>
 int eigh(Syevd* syevd, bool vectors, int n, T* a, T* values) {
   const auto lock = turn();
@@ -113,7 +122,7 @@ int eigh(Syevd* syevd, bool vectors, int n, T* a, T* values) {
   int info = 0, least_integers = 0, ask = -1;
   T least = 0;
   syevd(job, "U", &n, a, &n, values, &least, &ask, &least_integers, &ask, &info);
-  const int size = static_cast<int>(least), integers_size = least_integers;
+  const int size = workspace_size(least), integers_size = least_integers;
   std::vector<T> work(static_cast<std::size_t>(size));
   std::vector<int> integers(static_cast<std::size_t>(integers_size));
   syevd(job, "U", &n, a, &n, values, work.data(), &size, integers.data(), &integers_size, &info);
@@ -130,7 +139,7 @@ int svdvals(Gesdd* gesdd, int rows, int columns, T* a, T* values) {
   std::vector<int> integers(8 * static_cast<std::size_t>(std::min(rows, columns)));
   gesdd("N", &columns, &rows, a, &columns, values, nullptr, &one, nullptr, &one, &least, &ask,
         integers.data(), &info);
-  const int size = static_cast<int>(least);
+  const int size = workspace_size(least);
   std::vector<T> work(static_cast<std::size_t>(size));
   gesdd("N", &columns, &rows, a, &columns, values, nullptr, &one, nullptr, &one, work.data(), &size,
         integers.data(), &info);
@@ -140,8 +149,8 @@ int svdvals(Gesdd* gesdd, int rows, int columns, T* a, T* values) {
 }  // namespace detail
 
 /// Ascending eigenvalues of the symmetric a (n x n, its lower triangle is read), which is
-/// overwritten: by the eigenvectors as its rows if they are wanted. Returns 0 or LAPACK's
-/// complaint.
+/// overwritten: by the eigenvectors as its rows if they are wanted. Returns 0, or LAPACK's
+/// complaint: positive if it did not converge, negative for the argument that is wrong.
 inline int eigh(bool vectors, int n, float* a, float* values) {
   return detail::eigh(ssyevd_, vectors, n, a, values);
 }

@@ -116,6 +116,7 @@ void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors) {
                  });
   });
   for (const int info : failed) {
+    internal_check(info >= 0, "eigh", "LAPACK refuses argument {}", -info);
     check(info == 0, "eigh", "expected eigenvalues to converge, got LAPACK's code {}", info);
   }
 }
@@ -150,6 +151,7 @@ void svdvals(const Tensor& x, const Tensor& values) {
                  });
   });
   for (const int info : failed) {
+    internal_check(info >= 0, "svdvals", "LAPACK refuses argument {}", -info);
     check(info == 0, "svdvals", "expected singular values to converge, got LAPACK's code {}", info);
   }
 }

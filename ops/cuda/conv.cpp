@@ -343,8 +343,9 @@ bool run(const Problem& p, const Tensor& left, const Tensor& right, const Tensor
     if (!refused) copy(narrow, whole);
   }
   if (refused) {
-    if (is_small(p)) return false;
-    fail_no_plan(p, *refused);
+    if (!is_small(p)) fail_no_plan(p, *refused);
+    add_convolution_without_plan(p.text(), *refused);
+    return false;
   }
   if (!whole.is_same(out)) copy(beginning(whole, out.shape()), out);
   return true;

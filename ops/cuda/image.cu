@@ -42,8 +42,8 @@ struct Images {
   }
   void operator()(const image_steps::CenterCrop& step) const {
     if (in.shape() == out.shape()) return;
-    const int top = (static_cast<int>(in.size(1)) - step.height) / 2;
-    const int left = (static_cast<int>(in.size(2)) - step.width) / 2;
+    const int top = functors::center_offset(static_cast<int>(in.size(1)), step.height);
+    const int left = functors::center_offset(static_cast<int>(in.size(2)), step.width);
     for_pixels(functors::CropImages{batch_of(in), batch_of(out), top, left});
   }
   void operator()(image_steps::HorizontalFlip) const {

@@ -2,6 +2,7 @@
 // All that the own kernels ask of CUDA itself: two launches and a way back. tests/cuda/emulated has
 // the same for a CPU.
 #include <invar/core/cuda/error.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
 #include <invar/ops/functors/fold.hpp>
 
@@ -66,6 +67,7 @@ void fold_once(const char* op, const Tensor& like, const functors::FoldPlan& pla
 /// Values for the host, once the stream has made them.
 template <class T, std::size_t N>
 std::array<T, N> read_back(const char* op, const Tensor& like, const T* data) {
+  check_not_recording("an operation that waits for the GPU");
   std::array<T, N> values;
   check_cuda(
       cudaMemcpyAsync(values.data(), data, sizeof(values), cudaMemcpyDeviceToHost, stream_of(like)),

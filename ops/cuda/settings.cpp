@@ -11,6 +11,7 @@ std::atomic<bool> deterministic = false;
 std::atomic<bool> benchmark = false;
 std::mutex choices_mutex;
 PlanChoices choices;
+std::map<std::string, std::string> without_plan;
 std::atomic<std::size_t> workspace = std::size_t{256} << 20;
 
 }  // namespace
@@ -40,6 +41,16 @@ void set_plan_choices(PlanChoices all) {
 void add_plan_choice(const std::string& convolution, const std::string& plan) {
   const std::lock_guard lock(choices_mutex);
   choices[convolution] = plan;
+}
+
+std::map<std::string, std::string> convolutions_without_plan() {
+  const std::lock_guard lock(choices_mutex);
+  return without_plan;
+}
+
+void add_convolution_without_plan(const std::string& convolution, const std::string& reason) {
+  const std::lock_guard lock(choices_mutex);
+  without_plan[convolution] = reason;
 }
 
 }  // namespace invar::cuda

@@ -37,4 +37,9 @@ PlanChoices plan_choices();
 void set_plan_choices(PlanChoices choices);
 void add_plan_choice(const std::string& convolution, const std::string& plan);
 
+/// What cuDNN had no plan for since the program began, with its reasons, by convolution: small ones
+/// were computed by plain kernels instead, slowly.
+std::map<std::string, std::string> convolutions_without_plan();
+void add_convolution_without_plan(const std::string& convolution, const std::string& reason);
+
 }  // namespace invar::cuda

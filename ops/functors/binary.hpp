@@ -8,6 +8,19 @@
 
 namespace invar::functors {
 
+template <class T>
+INVAR_HD T integer_power(T base, T exponent) {
+  if constexpr (std::is_signed_v<T>) {
+    if (exponent < 0) return base == 1 ? T(1) : base == -1 ? T(exponent % 2 == 0 ? 1 : -1) : T(0);
+  }
+  Wrapping<T> power = 1, square = Wrapping<T>(base);
+  for (auto left = Wrapping<T>(exponent); left > 0; left >>= 1) {
+    if (left & 1) power *= square;
+    square *= square;
+  }
+  return static_cast<T>(power);
+}
+
 // One line each: these are tables.
 // clang-format off
 
@@ -16,7 +29,8 @@ struct Sub { template <class T> INVAR_HD T operator()(T a, T b) const { return s
 struct Mul { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(Wrapping<T>(a) * Wrapping<T>(b)); } };
 /// Reals only: integers are promoted to f32 before they are divided.
 struct Div { template <class T> INVAR_HD T operator()(T a, T b) const { if constexpr (std::is_floating_point_v<T>) { return a / b; } else { return T(0); } } };
-struct Pow { template <class T> INVAR_HD T operator()(T a, T b) const { return static_cast<T>(std::pow(a, b)); } };
+/// Of integers by squaring; 1 / a^|b| truncated for b < 0, and 0 where a is 0, too.
+struct Pow { template <class T> INVAR_HD T operator()(T a, T b) const { if constexpr (std::is_floating_point_v<T>) { return std::pow(a, b); } else { return integer_power(a, b); } } };
 /// A NaN on either side wins.
 struct Maximum { template <class T> INVAR_HD T operator()(T a, T b) const { return a > b || a != a ? a : b; } };
 struct Minimum { template <class T> INVAR_HD T operator()(T a, T b) const { return a < b || a != a ? a : b; } };

@@ -3,12 +3,13 @@
 // counts in an output pixel. data/pixels.cpp's loops over the planes of an image use these
 // functions; a GPU's kernels are the functors below them, of one pixel of a batch [B,H,W,C] each.
 //
-// A GPU computes what the CPU computes, operation for operation: the same bits but for exp (the
-// blur's weights) and the mean that the contrast is changed around, which it sums in f64.
+// A GPU computes what the CPU computes, operation for operation: the same bits but for the mean
+// that the contrast is changed around, which it sums in f64.
 #include <cmath>
 #include <cstdint>
 #include <invar/core/host_device.hpp>
 #include <invar/core/philox.hpp>
+#include <invar/core/portable_math.hpp>
 
 namespace invar::functors {
 
@@ -115,10 +116,17 @@ struct ResizeAxis {
   }
 };
 
+/// Where a crop of `side` pixels in the middle of `size` begins: Python's round((size - side) / 2),
+/// half to even, as torchvision's CenterCrop has it.
+INVAR_HD inline int center_offset(int size, int side) {
+  const int twice = size - side;
+  return twice / 2 + (twice % 2) * (twice / 2 % 2);
+}
+
 /// The blur's kernel at distance k before it is divided by its sum.
 INVAR_HD inline float gaussian(int k, float sigma) {
   const float z = static_cast<float>(k) / sigma;
-  return std::exp(-0.5f * z * z);
+  return portable_exp(-0.5f * z * z);
 }
 
 /// Where pixel i of an axis of n lies when the image is mirrored at its border pixels.

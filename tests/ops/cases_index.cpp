@@ -1,4 +1,5 @@
 // Indexing, joining, padding: against loops over coordinates.
+#include <fmt/ranges.h>
 #include <omp.h>
 
 #include <algorithm>

@@ -357,7 +357,8 @@ TEST_CASE("norm: errors say what is wrong", "[unit]") {
   CHECK_THROWS_WITH(batch_norm(zeros({2}), m, v), ContainsSubstring("expected input [N,...,C]"));
   CHECK_THROWS_WITH(
       batch_norm(x, zeros({3}), v),
-      ContainsSubstring("expected running_mean f32 [2] (input is f32 [4, 2]), got f32 [3]"));
+      ContainsSubstring(
+          "expected running_mean f32 [2] on cpu (input is f32 [4, 2]), got f32 [3] on cpu"));
   CHECK_THROWS_WITH(batch_norm(x, m, v, to(v, DType::f64)),
                     ContainsSubstring("expected weight f32"));
   CHECK_THROWS_WITH(batch_norm(x, m, {}, {}, {}, {.training = false}),
@@ -370,7 +371,8 @@ TEST_CASE("norm: errors say what is wrong", "[unit]") {
                     ContainsSubstring("[batch_norm_relu] expected more"));
   CHECK_THROWS_WITH(
       batch_norm_relu(x, m, v, {}, {}, {}, one),
-      ContainsSubstring("expected residual f32 [4, 2] (input is f32 [4, 2]), got f32 [1, 2]"));
+      ContainsSubstring(
+          "expected residual f32 [4, 2] on cpu (input is f32 [4, 2]), got f32 [1, 2] on cpu"));
   CHECK_THROWS_WITH(layer_norm(x, {4}), ContainsSubstring("whose last sizes are [4]"));
   CHECK_THROWS_WITH(layer_norm(x, {}), ContainsSubstring("expected an input"));
   CHECK_THROWS_WITH(layer_norm(x, {2}, zeros({3})), ContainsSubstring("expected weight f32 [2]"));

@@ -375,4 +375,21 @@ TEST_CASE("reduce: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("reduce: values, f32, layouts", "[unit]") { check_values(cases()); }
 TEST_CASE("reduce: on a GPU", "[cuda]") { check_on_gpu(cases()); }
 
+TEST_CASE("reduce: indices that were changed in place are not followed", "[unit]") {
+  const Tensor x = tensor({1, 5, 2, 0}, {.dtype = DType::f64, .requires_grad = true});
+  const auto backward_after_change = [](const ValuesAndIndices& chosen) {
+    add_(chosen.indices, 1.0);
+    sum(chosen.values).backward();
+  };
+  CHECK_THROWS_AS(backward_after_change(max(x, 0)), Error);
+  CHECK_THROWS_AS(backward_after_change(topk(x, 2, 0)), Error);
+  CHECK_THROWS_AS(backward_after_change(sort(x, 0)), Error);
+}
+
+TEST_CASE("reduce: prod over nothing of eight dimensions", "[unit]") {
+  const Tensor x = full({2, 2, 2, 2, 2, 2, 2, 1}, 3, {.dtype = DType::f64}).requires_grad_();
+  sum(prod(x, {7})).backward();
+  CHECK(all(eq(x.grad(), 1)).item<bool>());
+}
+
 }  // namespace invar::test
