@@ -75,9 +75,9 @@ find_package(OpenBLAS MODULE QUIET)
 invar_dependency(OpenBLAS 0.3 "${OpenBLAS_FOUND}" "${OpenBLAS_VERSION}" "${OpenBLAS_LIBRARY}"
                  "${apt} libopenblas-pthread-dev")
 
-find_package(TurboJPEG MODULE QUIET)
-invar_dependency(TurboJPEG 2.0 "${TurboJPEG_FOUND}" "${TurboJPEG_VERSION}" "${TurboJPEG_LIBRARY}"
-                 "${apt} libturbojpeg0-dev")
+find_package(JPEG QUIET) # its version is that of the interface: 62 or 80 for libjpeg-turbo
+set(path "${JPEG_LIBRARY_RELEASE}")
+invar_dependency(libjpeg 62 "${JPEG_FOUND}" "${JPEG_VERSION}" "${path}" "${apt} libjpeg-dev")
 
 find_package(PNG QUIET)
 set(path "${PNG_LIBRARY_RELEASE}")
@@ -109,7 +109,7 @@ if(INVAR_CUDA)
   endif()
   if(lacks)
     set(INVAR_CUDA OFF)
-    set(INVAR_CUDA_NOTE "off (${lacks})")
+    set(INVAR_CUDA_NOTE "off (${lacks})" CACHE INTERNAL "read by scripts/test")
   else()
     set(without "(or configure with -DINVAR_CUDA=OFF)")
     invar_dependency(CUDA 12.4 "${CUDAToolkit_FOUND}" "${CUDAToolkit_VERSION}"
@@ -123,10 +123,10 @@ if(INVAR_CUDA)
     if(NOT CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES 90)
     endif()
-    set(INVAR_CUDA_NOTE "on, for compute capability ${CMAKE_CUDA_ARCHITECTURES}")
+    set(INVAR_CUDA_NOTE "on, for compute capability ${CMAKE_CUDA_ARCHITECTURES}" CACHE INTERNAL "")
   endif()
 else()
-  set(INVAR_CUDA_NOTE "off")
+  set(INVAR_CUDA_NOTE "off" CACHE INTERNAL "")
 endif()
 
 if(INVAR_BUILD_EXAMPLES)

@@ -21,7 +21,6 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/invar-config-version.cma
 install(FILES "${PROJECT_BINARY_DIR}/invar-config.cmake"
               "${PROJECT_BINARY_DIR}/invar-config-version.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindOpenBLAS.cmake"
-              "${PROJECT_SOURCE_DIR}/cmake/FindTurboJPEG.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindcuDNN.cmake"
         DESTINATION "${package_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")

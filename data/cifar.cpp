@@ -32,10 +32,12 @@ DatasetPtr load_cifar(const CifarLayout& layout, const std::string& root,
     check(std::filesystem::exists(path), layout.set,
           "expected {} in {} or in {}/{}: unpack {} there", name, root, root, layout.folder,
           layout.archive);
-    const std::string bytes = read_file(path);
-    check(bytes.size() == expected, layout.set,
+    const FileReader file(path);
+    check(file.size() == expected, layout.set,
           "{}: expected {} bytes ({} records of {}), got {}: unpack {} again", path, expected,
-          layout.records, record, bytes.size(), layout.archive);
+          layout.records, record, file.size(), layout.archive);
+    std::string bytes(expected, '\0');
+    file.read(0, bytes.data(), bytes.size());
     for (std::size_t i = 0; i < layout.records; ++i) {
       const auto* from = reinterpret_cast<const std::uint8_t*>(bytes.data()) + i * record;
       const std::uint8_t label = from[layout.label_bytes - 1];

@@ -1,6 +1,3 @@
-#include <png.h>
-#include <turbojpeg.h>
-
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
@@ -8,8 +5,12 @@
 #include <invar/core/error.hpp>
 #include <invar/core/file.hpp>
 #include <invar/data/image.hpp>
-#include <memory>
 #include <string_view>
+
+// These want <cstdio> before them.
+#include <jerror.h>
+#include <jpeglib.h>
+#include <png.h>
 
 namespace invar {
 namespace {
@@ -51,26 +52,84 @@ void convert_channels(Image& image, int channels) {
 }
 
 // ---- JPEG ---------------------------------------------------------------------------------------
+//
+// libjpeg and libpng report errors by longjmp. A jump over a live C++ object is undefined, so
+// setjmp stands only in the small functions named below, whose locals (and whose callees') are
+// trivial; everything that owns memory lives in their caller.
 
-struct TurboJpegDeleter {
-  void operator()(void* handle) const { tjDestroy(handle); }
+/// libjpeg's error manager, which its calls back hand over as a pointer to the first member.
+struct JpegErrors {
+  jpeg_error_mgr base;
+  std::jmp_buf jump;
+  char message[JMSG_LENGTH_MAX];
 };
 
-/// One decompressor per thread: making one costs as much as decoding a small image. After a failure
-/// it must be dropped (reset), since TurboJPEG may leave it in the middle of an image.
-using JpegDecompressor = std::unique_ptr<void, TurboJpegDeleter>;
-JpegDecompressor& jpeg_decompressor() {
-  thread_local JpegDecompressor decompressor;
-  if (!decompressor) decompressor.reset(tjInitDecompress());
-  internal_check(decompressor != nullptr, "decode_jpeg", "TurboJPEG gave no decompressor");
-  return decompressor;
+[[noreturn]] void on_jpeg_error(j_common_ptr jpeg) {
+  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
+  jpeg->err->format_message(jpeg, errors->message);
+  std::longjmp(errors->jump, 1);
 }
 
-/// What went wrong last; drops the decompressor.
-std::string jpeg_problem(JpegDecompressor& decompressor) {
-  std::string problem = tjGetErrorStr2(decompressor.get());
-  decompressor.reset();
-  return problem;
+/// A warning means that pixels are made up from here on: an error, with two exceptions. A newer
+/// JFIF version says nothing about pixels. And between the segments of the header some cameras
+/// write stray bytes, which cost nothing; after the first scan has begun, they are what is left of
+/// it when the decoder has lost its place.
+void on_jpeg_warning(j_common_ptr jpeg, int level) {
+  if (level >= 0) return;  // not a warning
+  const int code = jpeg->err->msg_code;
+  const bool in_header = reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number == 0;
+  if (code == JWRN_JFIF_MAJOR || (code == JWRN_EXTRANEOUS_DATA && in_header)) return;
+  on_jpeg_error(jpeg);
+}
+
+/// A progressive file of a thousand empty scans keeps the decoder busy for minutes.
+void limit_jpeg_scans(j_common_ptr jpeg) {
+  constexpr int kMostScans = 500;
+  if (reinterpret_cast<j_decompress_ptr>(jpeg)->input_scan_number <= kMostScans) return;
+  auto* errors = reinterpret_cast<JpegErrors*>(jpeg->err);
+  std::snprintf(errors->message, sizeof errors->message, "more than %d scans", kMostScans);
+  std::longjmp(errors->jump, 1);
+}
+
+/// One per thread: making one costs as much as decoding a small image.
+struct JpegReader {
+  jpeg_decompress_struct jpeg{};
+  JpegErrors errors{};
+  jpeg_progress_mgr progress{};
+
+  JpegReader() {
+    jpeg.err = jpeg_std_error(&errors.base);
+    errors.base.error_exit = on_jpeg_error;
+    errors.base.emit_message = on_jpeg_warning;
+    progress.progress_monitor = limit_jpeg_scans;
+  }
+  ~JpegReader() { jpeg_destroy_decompress(&jpeg); }
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
+};
+
+bool read_jpeg_header(JpegReader& reader, const std::uint8_t* data, std::size_t size) {
+  if (setjmp(reader.errors.jump)) return false;
+  if (reader.jpeg.mem == nullptr) {
+    jpeg_create_decompress(&reader.jpeg);
+    reader.jpeg.progress = &reader.progress;
+  }
+  jpeg_abort_decompress(&reader.jpeg);  // whatever became of the image before
+  jpeg_mem_src(&reader.jpeg, data, size);
+  jpeg_read_header(&reader.jpeg, TRUE);
+  return true;
+}
+
+/// After the header was accepted: `pixels` has room for rows of `row_bytes`.
+bool read_jpeg_pixels(JpegReader& reader, std::uint8_t* pixels, std::size_t row_bytes) {
+  if (setjmp(reader.errors.jump)) return false;
+  jpeg_start_decompress(&reader.jpeg);
+  while (reader.jpeg.output_scanline < reader.jpeg.output_height) {
+    JSAMPROW row = pixels + reader.jpeg.output_scanline * row_bytes;
+    jpeg_read_scanlines(&reader.jpeg, &row, 1);
+  }
+  jpeg_finish_decompress(&reader.jpeg);
+  return true;
 }
 
 /// Adobe's CMYK is stored inverted, so ink k and colour c multiply: R = C K / 255.
@@ -85,10 +144,6 @@ std::vector<std::uint8_t> rgb_from_inverted_cmyk(const std::vector<std::uint8_t>
 }
 
 // ---- PNG ----------------------------------------------------------------------------------------
-//
-// libpng reports errors by longjmp. A jump over a live C++ object is undefined, so setjmp stands
-// only in the two functions below, whose locals (and whose callees') are trivial; everything that
-// owns memory lives in their caller.
 
 struct PngInput {
   const std::uint8_t* data;
@@ -147,30 +202,27 @@ bool read_png_pixels(png_structp png, png_bytepp rows) {
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name,
                   const DecodeOptions& options) {
   constexpr std::string_view kOp = "decode_jpeg";
-  JpegDecompressor& decompressor = jpeg_decompressor();
-  const auto size = static_cast<unsigned long>(bytes.size());
-  int width = 0, height = 0, subsampling = 0, colours = 0;
-  if (tjDecompressHeader3(decompressor.get(), bytes.data(), size, &width, &height, &subsampling,
-                          &colours) != 0) {
-    fail(kOp, "{}: expected a JPEG file, got {} bytes that are not one ({})", name, bytes.size(),
-         jpeg_problem(decompressor));
-  }
-  check_size(kOp, name, height, width, options);
+  thread_local JpegReader reader;
+  check(read_jpeg_header(reader, bytes.data(), bytes.size()), kOp,
+        "{}: expected a JPEG file, got {} bytes that are not one ({})", name, bytes.size(),
+        reader.errors.message);
+  jpeg_decompress_struct& jpeg = reader.jpeg;
+  check_size(kOp, name, jpeg.image_height, jpeg.image_width, options);
 
-  const bool inks = colours == TJCS_CMYK || colours == TJCS_YCCK;
-  const bool grey = colours == TJCS_GRAY || (options.channels == 1 && colours == TJCS_YCbCr);
-  const int format = inks ? TJPF_CMYK : grey ? TJPF_GRAY : TJPF_RGB;
-  Image image{{height, width, inks ? 4 : grey ? 1 : 3}, {}};
+  const J_COLOR_SPACE space = jpeg.jpeg_color_space;
+  const bool inks = space == JCS_CMYK || space == JCS_YCCK;
+  const bool grey = space == JCS_GRAYSCALE || (options.channels == 1 && space == JCS_YCbCr);
+  jpeg.out_color_space = inks ? JCS_CMYK : grey ? JCS_GRAYSCALE : JCS_RGB;
+  Image image{{static_cast<int>(jpeg.image_height), static_cast<int>(jpeg.image_width),
+               inks   ? 4
+               : grey ? 1
+                      : 3},
+              {}};
   image.pixels.resize(image.shape.size());
-  if (tjDecompress2(decompressor.get(), bytes.data(), size, image.pixels.data(), width, 0, height,
-                    format, TJFLAG_LIMITSCANS | TJFLAG_ACCURATEDCT) != 0) {
-    // A warning means that pixels were made up from here on, except for stray bytes between two
-    // segments, which some cameras write and which cost nothing.
-    const bool warning = tjGetErrorCode(decompressor.get()) == TJERR_WARNING;
-    const std::string problem = jpeg_problem(decompressor);
-    check(warning && problem.find("extraneous bytes") != std::string::npos, kOp,
-          "{}: expected an intact JPEG file, got a damaged one ({})", name, problem);
-  }
+  check(read_jpeg_pixels(reader, image.pixels.data(),
+                         image.pixels.size() / static_cast<std::size_t>(image.shape.height)),
+        kOp, "{}: expected an intact JPEG file, got a damaged one ({})", name,
+        reader.errors.message);
   if (inks) {
     image.pixels = rgb_from_inverted_cmyk(image.pixels);
     image.shape.channels = 3;
@@ -234,7 +286,16 @@ Image decode_image(std::span<const std::uint8_t> bytes, const std::string& name,
 }
 
 Image read_image(const std::string& path, const DecodeOptions& options) {
-  const std::string bytes = read_file(path);
+  const FileReader file(path);
+  // Eight bytes for each pixel (PNG, RGBA of 16 bits), and what a camera may write beside them.
+  const auto most = 8 * static_cast<std::uint64_t>(options.max_pixels) + (std::uint64_t{64} << 20);
+  check(
+      file.size() <= most, "read_image",
+      "{}: expected at most {} bytes for an image of {} pixels, got {}: raise max_pixels if it is "
+      "one",
+      path, most, options.max_pixels, file.size());
+  std::string bytes(file.size(), '\0');
+  file.read(0, bytes.data(), bytes.size());
   return decode_image({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, path,
                       options);
 }

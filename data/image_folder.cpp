@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <invar/data/dataset.hpp>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace invar {
@@ -22,6 +23,14 @@ bool is_image(const fs::path& path) {
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
 }
 
+/// A link to a disk that is not there would make the data set smaller without a word.
+void check_link(const fs::directory_entry& entry) {
+  check(
+      entry.exists() || hidden(entry.path()), kOp,
+      "expected files and folders, got the broken link '{}': remove it or restore what it leads to",
+      entry.path().string());
+}
+
 std::vector<std::string> sorted_classes(const std::string& root) {
   check(fs::is_directory(root), kOp,
         "expected a folder with one folder of images per class, got {}, which "
@@ -29,6 +38,7 @@ std::vector<std::string> sorted_classes(const std::string& root) {
         root);
   std::vector<std::string> classes;
   for (const auto& entry : fs::directory_iterator(root)) {
+    check_link(entry);
     if (entry.is_directory() && !hidden(entry.path())) {
       classes.push_back(entry.path().filename().string());
     }
@@ -41,8 +51,10 @@ std::vector<std::string> sorted_classes(const std::string& root) {
 
 std::vector<std::string> sorted_images(const fs::path& folder) {
   std::vector<std::string> files;
-  for (auto it = fs::recursive_directory_iterator(folder); it != fs::recursive_directory_iterator();
-       ++it) {
+  constexpr auto kLinksToo = fs::directory_options::follow_directory_symlink;
+  for (auto it = fs::recursive_directory_iterator(folder, kLinksToo);
+       it != fs::recursive_directory_iterator(); ++it) {
+    check_link(*it);
     if (hidden(it->path())) {
       it.disable_recursion_pending();
     } else if (it->is_regular_file() && is_image(it->path())) {
@@ -108,8 +120,12 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
   const auto wanted = options.threads > 0 ? static_cast<unsigned>(options.threads) : cores;
   {
     std::vector<std::jthread> others;
-    for (unsigned t = 1; t < std::min<std::size_t>(wanted, files.size()); ++t) {
-      others.emplace_back(decode_some);
+    try {
+      for (unsigned t = 1; t < std::min<std::size_t>(wanted, files.size()); ++t) {
+        others.emplace_back(decode_some);
+      }
+    } catch (const std::system_error&) {
+      // The system gives no more threads: those that there are decode the rest.
     }
     decode_some();
   }

@@ -1,6 +1,9 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <invar/data/transforms.hpp>
+#include <invar/ops/functors/image.hpp>
 #include <invar/ops/view.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -184,7 +187,8 @@ ImageShape CenterCrop::output_shape(ImageShape in) const {
 void CenterCrop::apply(Canvas& canvas, std::span<const float>) const {
   const ImageShape in = canvas.shape();
   output_shape(in);
-  crop(canvas, center_box(in, height_, width_));
+  crop(canvas, {functors::center_offset(in.height, height_),
+                functors::center_offset(in.width, width_), height_, width_});
 }
 
 std::optional<ImageStep> CenterCrop::step(ImageShape) const {
@@ -525,7 +529,11 @@ void Pipeline::apply(const Image& image, std::span<const float> params, Canvas& 
 std::optional<std::string> Pipeline::cpu_only(ImageShape in) const {
   for (const TransformPtr& transform : transforms_) {
     const ImageShape out = transform->output_shape(in);
-    if (!transform->step(in)) return transform->name();
+    const auto step = transform->step(in);
+    // Stored images of several sizes can be read by a crop that resizes, and by nothing else.
+    const bool reads =
+        known(in) || (step && std::holds_alternative<image_steps::ResizedCrop>(*step));
+    if (!step || !reads) return transform->name();
     in = out;
   }
   return std::nullopt;
@@ -582,9 +590,9 @@ struct Size {
 Size get_size(JsonReader& reader) {
   if (reader.require<Json>("size").is_number()) return {reader.require<int>("size"), 0};
   const auto pair = reader.require<std::vector<std::int64_t>>("size");
-  const bool fits = pair.size() == 2 && std::in_range<int>(pair[0]) && std::in_range<int>(pair[1]);
-  check(fits, reader.where(), "expected \"size\" as a number or [height, width], got [{}]",
-        fmt::join(pair, ", "));
+  const auto fits = [](std::int64_t side) { return side > 0 && std::in_range<int>(side); };
+  check(pair.size() == 2 && fits(pair[0]) && fits(pair[1]), reader.where(),
+        "expected \"size\" as a number or [height, width], got [{}]", fmt::join(pair, ", "));
   return {static_cast<int>(pair[0]), static_cast<int>(pair[1])};
 }
 

@@ -1,5 +1,6 @@
 #include <charconv>
 #include <cmath>
+#include <exception>
 #include <invar/core/file.hpp>
 #include <invar/core/json_reader.hpp>
 #include <invar/nn/checkpoint.hpp>
@@ -199,12 +200,18 @@ std::optional<fs::path> CheckpointFolder::best() const {
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.
+  std::exception_ptr no_best;  // a best one that cannot be read must not cost the step as well
   if (state.score) {
-    const auto old = best();
-    const std::optional<double> record = old ? read_training_state(*old).score : std::nullopt;
-    if (!record || *state.score > *record) save_checkpoint(folder_ / kBest, parts, state);
+    try {
+      const auto old = best();
+      const std::optional<double> record = old ? read_training_state(*old).score : std::nullopt;
+      if (!record || *state.score > *record) save_checkpoint(folder_ / kBest, parts, state);
+    } catch (const Error&) {
+      no_best = std::current_exception();
+    }
   }
   save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, state.step, kSuffix), parts, state);
+  if (no_best) std::rethrow_exception(no_best);
 
   std::error_code ignored;  // what cannot be removed now is removed next time
   // Later steps than this one are not ours to judge: somebody went back to an earlier checkpoint.

@@ -59,15 +59,24 @@ bool StepGraph::can_replay(const Tensors& inputs) const {
   }
   const Tensors parameters = module_.parameters();
   if (std::any_of(parameters.begin(), parameters.end(), has_hooks)) return false;
-  return !graph_ || std::equal(inputs.begin(), inputs.end(), inputs_.begin(), inputs_.end(),
-                               [](const Tensor& now, const Tensor& recorded) {
-                                 return now.shape() == recorded.shape() &&
-                                        now.dtype() == recorded.dtype() &&
-                                        now.device() == recorded.device();
-                               });
+  if (!graph_) return true;
+  return switches() == switches_ &&
+         std::equal(inputs.begin(), inputs.end(), inputs_.begin(), inputs_.end(),
+                    [](const Tensor& now, const Tensor& recorded) {
+                      return now.shape() == recorded.shape() && now.dtype() == recorded.dtype() &&
+                             now.device() == recorded.device();
+                    });
+}
+
+std::vector<bool> StepGraph::switches() const {
+  std::vector<bool> all;
+  for (const auto& [name, module] : module_.named_modules()) all.push_back(module->is_training());
+  for (const Tensor& parameter : module_.parameters()) all.push_back(parameter.requires_grad());
+  return all;
 }
 
 void StepGraph::record(const Tensors& inputs) {
+  switches_ = switches();
   inputs_.clear();
   for (const Tensor& input : inputs) inputs_.push_back(clone(input.detach()));
   const Tensors state = tensors_of(module_);

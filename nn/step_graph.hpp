@@ -24,13 +24,15 @@
 // from step to step, and its few kernels are started while the GPU still replays.
 //
 // A call runs the function as it is, too, where a replay would not do the same: on the CPU, with
-// inputs of other shapes (a last batch), in eval mode, under a profiler or anomaly mode, and with
-// hooks on parameters. (Other hooks that the function sets run once, while it is recorded.)
+// inputs of other shapes (a last batch), in eval mode, with a module in another mode or a parameter
+// frozen or unfrozen since it was recorded, under a profiler or anomaly mode, and with hooks on
+// parameters. (Other hooks that the function sets run once, while it is recorded.)
 #include <functional>
 #include <invar/core/cuda/graph.hpp>
 #include <invar/nn/module.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace invar::nn {
 
@@ -56,12 +58,15 @@ class StepGraph {
   bool can_replay(const Tensors& inputs) const;
   void record(const Tensors& inputs);
   Tensors run(const Tensors& inputs);
+  /// Of every module, whether it trains; of every parameter, whether it requires grad.
+  std::vector<bool> switches() const;
 
   Module& module_;
   Function function_;
   int warm_up_;  ///< calls yet to be made before recording
   std::string refusal_;
   std::unique_ptr<cuda::Graph> graph_;
+  std::vector<bool> switches_;                        ///< when it was recorded
   Tensors inputs_, outputs_;                          ///< of the recorded call
   std::vector<std::pair<Tensor, Tensor>> gradients_;  ///< of parameters, by the recorded call
   Tensors written_;                                   ///< of the module's tensors

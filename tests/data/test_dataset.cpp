@@ -301,6 +301,24 @@ TEST_CASE("A folder per class is read in alphabetical order by any number of thr
   }
 }
 
+TEST_CASE("Links in an image folder are followed, broken ones are errors", "[unit]") {
+  const TempFolder folder, elsewhere;
+  folder.write("a/0.png", tiny_png(1));
+  elsewhere.write("1.png", tiny_png(2));
+  fs::create_directory_symlink(elsewhere.path(), folder / "a/more");
+  fs::create_directory_symlink(elsewhere.path(), folder / "b");
+  fs::create_symlink(elsewhere / "1.png", folder / "b/2.png");
+  CHECK(load_image_folder(folder.path().string(), {})->size() == 5);  // 2.png is in all of them
+  fs::remove(elsewhere / "1.png");
+  CHECK_THAT(error_of([&] { load_image_folder(folder.path().string(), {}); }),
+             ContainsSubstring("broken link") && ContainsSubstring("2.png"));
+  fs::remove(elsewhere / "2.png");
+  fs::remove(folder / "b");
+  fs::create_directory_symlink(folder / "gone", folder / "c");
+  CHECK_THAT(error_of([&] { load_image_folder(folder.path().string(), {}); }),
+             ContainsSubstring("broken link") && ContainsSubstring("/c'"));
+}
+
 TEST_CASE("Bad image folders are errors that name the place", "[unit]") {
   const TempFolder folder;
   const auto message = [&](ImageFolderOptions options = {}) {

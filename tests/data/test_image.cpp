@@ -166,3 +166,39 @@ TEST_CASE("Damaged image files are decoded or refused, and nothing else", "[unit
   CHECK(refused > tried / 4);  // PNG's checksums alone see to that
   CHECK(refused < tried);      // JPEG has none
 }
+
+TEST_CASE("Stray bytes before a segment of a JPEG's header cost nothing, after it they do",
+          "[unit]") {
+  // Where segments begin, from the second (by its first a file is known) to the first scan.
+  const auto segments = [](const Bytes& file) {
+    std::vector<std::size_t> begins;
+    for (std::size_t at = 2; file[at + 1] != 0xDA;) {
+      at += 2 + 256u * file[at + 2] + file[at + 3];
+      begins.push_back(at);
+    }
+    return begins;
+  };
+  const auto with_stray = [](Bytes file, std::size_t at, std::size_t count) {
+    file.insert(file.begin() + static_cast<std::ptrdiff_t>(at), count, 0x00);
+    return file;
+  };
+  for (const char* name : {"jpeg_420", "jpeg_progressive", "jpeg_cmyk"}) {
+    const Bytes whole = golden_file(name);
+    const Image expected = decode_image(whole, name);
+    for (const std::size_t begin : segments(whole)) {
+      for (const std::size_t count : {1, 8}) {
+        CAPTURE(name, begin, count);
+        const Bytes stray = with_stray(whole, begin, count);
+        CHECK(decode_image(stray, name).pixels == expected.pixels);
+        // They excuse nothing that comes later.
+        for (std::size_t length = stray.size() - 1; length > begin + count; length -= 7) {
+          REQUIRE_FALSE(
+              decodes({stray.begin(), stray.begin() + static_cast<std::ptrdiff_t>(length)}));
+          if (length < 7) break;
+        }
+      }
+    }
+    CHECK_FALSE(
+        decodes(with_stray(whole, whole.size() - 2, 83)));  // what a scan that was lost leaves
+  }
+}

@@ -430,7 +430,8 @@ TEST_CASE("Resize and CenterCrop follow torchvision's sizes", "[unit]") {
   Canvas canvas;
   canvas.reset(image);
   CenterCrop(4, 5).apply(canvas, {});
-  CHECK(result(canvas)[0] == Approx(image.pixels[2 * 12 + 3] / 255.0));
+  // round((9 - 4) / 2) = round(2.5) = 2 and round((12 - 5) / 2) = round(3.5) = 4, half to even.
+  CHECK(result(canvas)[0] == Approx(image.pixels[2 * 12 + 4] / 255.0));
   CHECK_THAT(error_of([] {
                make_pipeline({{{"name", "RandomHorizontalFlip"}}}).output_shape({0, 0, 3});
              }),
@@ -455,6 +456,8 @@ TEST_CASE("Wrong options are errors that help", "[unit]") {
              ContainsSubstring("out of range"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": [8, 4294967304]}])"),
              ContainsSubstring("4294967304"));
+  CHECK_THAT(message(R"([{"name": "Resize", "size": [36, 0]}])"),
+             ContainsSubstring("[height, width], got [36, 0]"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": [8, 8, 8]}])"),
              ContainsSubstring("[height, width]"));
   CHECK_THAT(message(R"([{"name": "RandomResizedCrop", "size": 8, "scale": [0.5, 0.1]}])"),

@@ -212,6 +212,13 @@ TEST_CASE("A folder keeps the last ones and the best") {
   CHECK_THROWS_AS(full.save({.model = &model}, {.step = 600, .score = 99}), Error);
   CHECK(nn::read_training_state(*full.best()).step == 600);
 
+  // A best one that cannot be read is an error, but the step is saved.
+  const nn::CheckpointFolder damaged(folder / "damaged");
+  fs::create_directories(folder / "damaged");
+  std::ofstream(folder / "damaged/best.safetensors") << "not one";
+  CHECK_THROWS_AS(damaged.save({.model = &model}, {.step = 7, .score = 1}), Error);
+  CHECK(nn::read_training_state(*damaged.latest()).step == 7);
+
   CHECK_THROWS_AS(nn::CheckpointFolder(folder.path(), 0), Error);
   CHECK_THROWS_AS(nn::CheckpointFolder(folder / "none").save({.model = &model}, {}), Error);
 }
