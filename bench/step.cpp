@@ -143,9 +143,6 @@ int run(std::vector<std::string> args) {
       {"min_s", seconds.front()},
       {"images_per_s", 2.0 * static_cast<double>(batch) / median},
       {"loss", loss},
-      {"allocator_peak_mb", static_cast<double>(memory.stats().peak - built) / 1e6},
-      {"allocator_held_mb",
-       static_cast<double>(memory.stats().in_use + memory.stats().cached - built) / 1e6},
       {"blocks_from_system_per_step",
        static_cast<double>(memory.stats().from_system - from_system) / static_cast<double>(steps)},
       {"memory_mb", process_mb("VmHWM") - built_mb},
@@ -154,6 +151,11 @@ int run(std::vector<std::string> args) {
       {"instruction_set", machine().instruction_set},
       {"native_bf16", has_native_bf16()},
       {"threads", machine().threads}};
+  if (replays == "off") {  // a recorded step has memory of its own
+    result["allocator_peak_mb"] = static_cast<double>(memory.stats().peak - built) / 1e6;
+    result["allocator_held_mb"] =
+        static_cast<double>(memory.stats().in_use + memory.stats().cached - built) / 1e6;
+  }
   if (device.type == DeviceType::cuda) result["gpu"] = describe_gpu(device);
   fmt::print("{}\n", result.dump());
   if (!trace.empty()) {

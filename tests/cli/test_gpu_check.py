@@ -62,6 +62,7 @@ class GpuCheck(unittest.TestCase):
         self.pretend("nvidia-smi", 'print("A GPU, 1.0, 8 MiB")\n')
         report = JUNIT.format('<testcase name="d"><failure/></testcase>' if failing else "")
         self.pretend("test_cuda", TEST_CUDA.format(report=report, code=1 if failing else 0))
+        self.pretend("test_ops", TEST_CUDA.format(report=JUNIT.format(""), code=0))
         self.pretend("compute-sanitizer", SANITIZER)
         self.pretend("bench_step", BENCH_STEP)
         self.pretend("pretrain", PRETRAIN.format(endless=endless))
@@ -89,7 +90,7 @@ class GpuCheck(unittest.TestCase):
         first = self.check("--stages", "tests,sanitizer,benchmark")
         self.assertEqual({name: stage["result"] for name, stage in first["stages"].items()},
                          {"tests": "passed", "sanitizer": "passed", "benchmark": "passed"})
-        self.assertEqual(first["stages"]["tests"]["skipped"], 1)
+        self.assertEqual((first["stages"]["tests"]["passed"], first["stages"]["tests"]["skipped"]), (4, 2))
         self.assertEqual(first["machine"]["gpu"], "A GPU, 1.0, 8 MiB")
         found = self.check("--stages", "fashion_mnist,cifar10", "--fashion-mnist", str(data),
                            "--cifar10", str(data))
@@ -106,6 +107,22 @@ class GpuCheck(unittest.TestCase):
         found = self.check("--stages", "tests", code=1)
         self.assertEqual(found["stages"]["tests"]["result"], "failed")
         self.assertEqual(found["stages"]["tests"]["failures"], ["d"])
+
+    def test_what_goes_wrong_costs_nothing_else(self) -> None:
+        self.pretend_gpu()
+        # A crash after the report, a report that is none, a step that does not run, a child that stays.
+        self.pretend("test_ops", TEST_CUDA.format(report=JUNIT.format(""), code=139))
+        self.pretend("bench_step", 'import json, sys\nif "f32" in sys.argv: sys.exit("no plan")\n' + BENCH_STEP)
+        self.pretend("compute-sanitizer", "import subprocess, sys, time\n"
+                     "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])\ntime.sleep(100)\n")
+        found = self.check("--stages", "tests,sanitizer,benchmark", "--minutes", "0.05", code=1)["stages"]
+        self.assertEqual({stage["result"] for stage in found.values()}, {"failed"})
+        self.assertIn("exit code 139", found["tests"]["why"])
+        self.assertIn("not finished in time", found["sanitizer"]["why"])
+        self.assertIn("f32 256: exit code 1: no plan", found["benchmark"]["why"])
+        self.assertEqual(found["benchmark"]["steps"]["bf16 256"]["invar"]["median_s"], 0.004)
+        self.pretend("test_ops", TEST_CUDA.format(report="<testsuites>", code=0))
+        self.assertIn("ParseError", self.check("--stages", "tests", code=1)["stages"]["tests"]["why"])
 
     def test_a_long_training_goes_on_later(self) -> None:
         self.pretend_gpu(endless=True)
@@ -127,6 +144,9 @@ class GpuCheck(unittest.TestCase):
                               "torch": {"cl": {"median_s": 0.006}, "cl_compile": {"error": "no"}}}}
         text = module.tables({"stages": {"benchmark": {"result": "passed", "steps": steps}}})
         self.assertIn("| bf16 256 | 4.00 | 3.00 | 6.00 (cl) | 2.00 |", text)
+        steps["bf16 256"]["invar"] = {"error": "no plan"}
+        text = module.tables({"stages": {"benchmark": {"result": "failed", "steps": steps}}})
+        self.assertIn("| bf16 256 | failed | 3.00 | 6.00 (cl) | 2.00 |", text)
         self.assertIn(module.BEGIN, (ROOT / "docs/gpu.md").read_text())
         self.assertIn(module.END, (ROOT / "docs/gpu.md").read_text())
 

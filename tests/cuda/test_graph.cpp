@@ -13,6 +13,7 @@
 #include <invar/nn/step_graph.hpp>
 #include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
@@ -95,9 +96,10 @@ TEST_CASE("A graph outlives nothing of its own but what is held", "[cuda]") {
 TEST_CASE("What waits for the GPU is not recorded, and nothing else is harmed", "[cuda]") {
   skip_without_gpu();
   const Tensor x = on_gpu({1, 2, 3});
+  const Tensor matrix = to(eye(3), kGpu), places = to(arange(0, 2, 1, {.dtype = DType::i64}), kGpu);
   for (const auto& f : std::vector<std::function<void()>>{
            [&] { sum(x).item(); }, [&] { to(x, kCpu); }, [&] { to(ones({3}), kGpu); },
-           [&] { cholesky(to(eye(3), kGpu)); }}) {
+           [&] { cholesky(matrix); }, [&] { index_select(x, 0, places); }}) {
     cuda::Graph graph(kGpu);
     manual_seed(1);
     CHECK_THROWS_AS(graph.record([&] {
@@ -137,13 +139,20 @@ TEST_CASE("Random numbers of a replay are those of a call", "[cuda]") {
   manual_seed(8);
   CHECK_THROWS_WITH(graph.replay(), ContainsSubstring("with the seed 7"));
   cuda::Graph other(kGpu);
-  Generator generator(5);
-  CHECK_THROWS_WITH(other.record([&] { rand({3}, {.device = kGpu}, generator); }),
-                    ContainsSubstring("default_generator()"));
+  for (const std::uint64_t seed : {5, 8}) {  // that of another seed, and a twin
+    Generator generator(seed);
+    CHECK_THROWS_WITH(other.record([&] { rand({3}, {.device = kGpu}, generator); }),
+                      ContainsSubstring("default_generator()"));
+  }
 }
 
 TEST_CASE("Training by replays is training", "[cuda]") {
   skip_without_gpu();
+  // Bits are compared: no convolution may add in an order that changes from run to run.
+  struct Deterministic {
+    Deterministic() { cuda::use_deterministic_algorithms(true); }
+    ~Deterministic() { cuda::use_deterministic_algorithms(false); }
+  } deterministic;
   using MakeOptimizer = std::function<std::unique_ptr<nn::Optimizer>(const nn::Module&)>;
   const std::vector<MakeOptimizer> optimizers{
       [](const nn::Module& m) {
@@ -230,6 +239,26 @@ TEST_CASE("A step that cannot be replayed is run", "[cuda]") {
     CHECK_THAT(step.refusal(), ContainsSubstring("[graph] expected work that can be recorded"));
     CHECK(calls == 5);  // one of them was not done
     CHECK(network.norm.num_batches_tracked.item() == 4);
+  }
+  SECTION("where something inside the module was switched") {
+    for (int i = 0; i < 3; ++i) step(in);
+    CHECK(calls == 2);
+    const double tracked = network.norm.num_batches_tracked.item();
+    network.norm.eval();
+    step(in);
+    CHECK(calls == 3);
+    CHECK(network.norm.num_batches_tracked.item() == tracked);
+    network.norm.train();
+    step(in);
+    CHECK(calls == 3);
+    network.conv.weight.requires_grad_(false);
+    step(in);
+    CHECK(calls == 4);
+    CHECK_FALSE(network.conv.weight.grad().defined());
+    network.conv.weight.requires_grad_();
+    step(in);
+    CHECK(calls == 4);
+    CHECK(network.conv.weight.grad().defined());
   }
   SECTION("in eval mode, in anomaly mode and with hooks") {
     for (int i = 0; i < 3; ++i) step(in);

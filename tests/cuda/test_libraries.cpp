@@ -1,5 +1,6 @@
 // What NVIDIA's libraries compute, and modules that move: the GPU against the CPU. Skipped without
 // a GPU.
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <filesystem>
@@ -54,6 +55,30 @@ TEST_CASE("Settings are kept, with CUDA or without", "[unit]") {
   cuda::set_plan_choices({{"a convolution", "a plan"}});
   CHECK(cuda::plan_choices() == cuda::PlanChoices{{"a convolution", "a plan"}});
   cuda::set_plan_choices({});
+}
+
+TEST_CASE("cuDNN has plans for the convolutions of a ResNet", "[cuda]") {
+  skip_without_gpu();
+  // Plain kernels would give the same numbers, so the other tests would not notice.
+  const auto before = cuda::convolutions_without_plan();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const auto& [channels, outputs, kernel, stride] : {std::array<int, 4>{3, 64, 7, 2},
+                                                            {3, 64, 3, 1},
+                                                            {1, 16, 3, 1},
+                                                            {64, 64, 3, 1},
+                                                            {64, 128, 3, 2},
+                                                            {64, 128, 1, 2},
+                                                            {256, 64, 1, 1}}) {
+      const Tensor x = to(to(randn({4, 16, 16, channels}), dtype), kGpu).requires_grad_();
+      const Tensor w =
+          to(to(randn({outputs, kernel, kernel, channels}), dtype), kGpu).requires_grad_();
+      sum(square(conv2d(x, w, {}, {.stride = stride, .padding = kernel / 2}))).backward();
+    }
+  }
+  for (const auto& [convolution, reason] : cuda::convolutions_without_plan()) {
+    CAPTURE(convolution, reason);
+    CHECK(before.contains(convolution));
+  }
 }
 
 TEST_CASE("Convolutions of every kind agree with the CPU's", "[cuda]") {
