@@ -81,8 +81,10 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
     const auto [similarity, index] = topk(matmul(narrow(queries, 0, at, n), bank), k, 1);
     const Tensor neighbours =
         reshape(index_select(train.labels, 0, reshape(index, {n * k})), {n, k});
+    // Relative to the nearest: e^(1 / T) is infinite from T = .011 downwards.
+    const Tensor nearest = narrow(similarity, 1, 0, 1);
     const Tensor votes = scatter_add(zeros({n, classes}, bank.options()), 1, neighbours,
-                                     exp(similarity / options.temperature));
+                                     exp((similarity - nearest) / options.temperature));
     correct += sum(eq(argmax(votes, 1), narrow(test.labels, 0, at, n))).item();
     tell(at + n);
   }
@@ -99,7 +101,9 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   const std::int64_t batch = std::min(options.batch_size, n);
   Generator generator(options.seed);
   const Tensor centre = mean(train.features, {0}, true);
-  const Tensor scale = std(train.features, {0}, 1, true) + 1e-6;
+  // A feature that is constant in training keeps its scale: it has no weight that was learned.
+  const Tensor spread = std(train.features, {0}, 1, true);
+  const Tensor scale = where(lt(spread, 1e-6), ones_like(spread), spread + 1e-6);
   const Tensor inputs = ((train.features - centre) / scale).detach();
 
   const double bound = 1.0 / std::sqrt(static_cast<double>(d));

@@ -21,17 +21,21 @@ Json measure_affine(const Study& study, const Subject& subject, const AffineSett
   Json rows = Json::array();
   for (const double sigma : settings.sigmas) {
     constexpr std::int64_t kChunk = 50;  // the graph of a double backward pass is large
-    double error = 0, flips = 0, same = 0;
+    double error = 0, with_error = 0, flips = 0, same = 0;
     for (std::int64_t at = 0; at < settings.images; at += kChunk) {
       const std::int64_t n = std::min(kChunk, settings.images - at);
       const Tensor x = narrow(images, 0, at, n), other = x + narrow(noise, 0, at, n) * sigma;
-      error += sum(to(ssl::linearisation_error(subject.encoder, x, other), DType::f64)).item();
+      // NaN for an image whose output does not change: 0 / 0.
+      const Tensor errors = to(ssl::linearisation_error(subject.encoder, x, other), DType::f64);
+      const Tensor valid = eq(errors, errors);
+      error += sum(where(valid, errors, 0)).item();
+      with_error += sum(to(valid, DType::f64)).item();
       if (subject.rectifiers) flips += sum(ssl::flip_rate(subject.encoder, x, other)).item();
       same += sum(ssl::same_region(subject.encoder, x, other)).item();
     }
     const auto n = static_cast<double>(settings.images);
     rows.push_back({{"sigma", sigma},
-                    {"error", error / n},
+                    {"error", error / with_error},
                     {"flip_rate", flips / n},
                     {"same_region", same / n}});
     progress.update(++done);

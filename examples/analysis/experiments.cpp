@@ -1,5 +1,7 @@
 #include "experiments.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 namespace invar::app {

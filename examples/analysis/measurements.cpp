@@ -48,7 +48,10 @@ void measure(Study& study, const std::vector<std::string>& experiments, const Se
   check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", folder.string(),
         error.message());
   const Json all_settings = to_json(settings);
-  const Json here = {{"data", study.data}, {"test_view", study.test_view}, {"seed", study.seed}};
+  const Json here = {{"data", study.data},
+                     {"test_view", study.test_view},
+                     {"views", study.views},
+                     {"seed", study.seed}};
   std::set<std::string> taken;
   std::size_t number = 0;
   for (Subject& subject : study.subjects) {

@@ -17,6 +17,7 @@
 #include <invar/ops/index.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/view.hpp>
+#include <set>
 
 #include "../common/encoder_file.hpp"
 #include "../common/training.hpp"
@@ -125,8 +126,8 @@ std::vector<std::string> matches(const std::string& pattern) {
   return paths;
 }
 
-/// "name=path,path" or "path,path".
-void load_group(const std::string& text, Device device, std::vector<Subject>& subjects) {
+/// "name=path,path" or "path,path"; returns the name.
+std::string load_group(const std::string& text, Device device, std::vector<Subject>& subjects) {
   const std::size_t equals = text.find('=');
   const std::string group = equals == std::string::npos ? "" : text.substr(0, equals);
   check(equals != 0, "--group", "expected NAME=PATH,PATH, got \"{}\"", text);
@@ -139,6 +140,35 @@ void load_group(const std::string& text, Device device, std::vector<Subject>& su
       subjects.push_back(load_subject(group, path, device));
     }
     at = comma + 1;
+  }
+  return group;
+}
+
+/// Throws Error unless the members of each group are training seeds: intervals and tests count each
+/// as an independent one.
+void check_groups(const std::vector<Subject>& subjects, const std::set<std::string>& named) {
+  for (std::size_t i = 0; i < subjects.size(); ++i) {
+    const Subject& a = subjects[i];
+    for (std::size_t k = i + 1; k < subjects.size(); ++k) {
+      const Subject& b = subjects[k];
+      if (!a.trained || !b.trained || a.group != b.group) continue;
+      check(a.config != b.config, "--group",
+            "expected networks of different training seeds in '{}', got '{}' and '{}' of one "
+            "configuration and seed",
+            a.group, a.name, b.name);
+      if (named.contains(a.group))
+        continue;  // what its members have in common is the user's matter
+      Json ours = a.config, theirs = b.config;
+      for (Json* config : {&ours, &theirs}) {
+        for (const char* other : {"seed", "checkpoints", "diagnostics", "evaluation"}) {
+          config->erase(other);
+        }
+      }
+      check(ours == theirs, "--group",
+            "expected networks that differ in their seed alone in '{}', got '{}' and '{}' of "
+            "different configurations: name what is to be compared, --group NAME=PATH,PATH",
+            a.group, a.name, b.name);
+    }
   }
 }
 
@@ -203,7 +233,11 @@ NetworkPair load_pair(const fs::path& checkpoint, Device device) {
 
 Study::Study(const StudyOptions& options) : seed(options.seed), device(options.device) {
   check(!options.groups.empty(), "analyze", "expected at least one run, encoder or checkpoint");
-  for (const std::string& group : options.groups) load_group(group, device, subjects);
+  std::set<std::string> named;
+  for (const std::string& group : options.groups) {
+    const std::string name = load_group(group, device, subjects);
+    if (!name.empty()) named.insert(name);
+  }
   const auto first = std::ranges::find(subjects, true, &Subject::trained);
   check(first != subjects.end(), "analyze", "expected a trained network, got controls only");
   Json config = first->config;
@@ -213,10 +247,12 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
   }
   data = config["data"];
   test_view = config["test_view"];
+  views = config["views"];
   for (const Subject& subject : subjects) {
     check(!subject.trained || subject.config.at("test_view") == config["test_view"], "analyze",
           "expected networks with one test view, got another one in '{}'", subject.name);
   }
+  check_groups(subjects, named);
   // One group's members stand together, whatever the order of the paths, and controls at the end.
   std::vector<std::string> order;
   for (const Subject& subject : subjects) {
@@ -249,16 +285,17 @@ void Study::add_controls(const StudyOptions& options) {
           "expected untrained or linear, got \"{}\": did you mean \"{}\"?", name,
           nearest_word(name, {"untrained", "linear"}));
     const Tensor pixels = images(Split::test, 1).pixels;
+    std::int64_t width = 0;  // of an encoder's output, once it is needed
     for (std::int64_t i = 0; i < options.control_seeds; ++i) {
       const auto number = static_cast<std::uint64_t>(i);
       // One that was measured before is not made again.
       if (std::ranges::find(subjects, name_of(name, i), &Subject::name) != subjects.end()) continue;
       if (name == "linear") {
         const std::int64_t inputs = pixels.numel();
-        const std::int64_t outputs = untrained(0).encoder(pixels).size(1);
+        if (width == 0) width = untrained(0).encoder(pixels).size(1);
         Generator generator(seed_for(seed, 1, number));
         const Tensor weight =
-            randn({inputs, outputs}, {}, generator) / std::sqrt(static_cast<double>(inputs));
+            randn({inputs, width}, {}, generator) / std::sqrt(static_cast<double>(inputs));
         control("linear", i, [weight](const Tensor& x) { return matmul(flatten(x, 1), weight); });
         continue;
       }

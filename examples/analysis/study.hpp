@@ -74,14 +74,15 @@ struct StudyOptions {
 class Study {
  public:
   /// Error for a path that holds no encoder, a group without paths, networks with different test
-  /// views or numbers of channels.
+  /// views, the same training run twice in a group, or, in a group without a name of its own, runs
+  /// that differ in more than their seed.
   explicit Study(const StudyOptions& options);
 
   std::uint64_t seed;
   Device device;
   std::vector<Subject> subjects;         ///< groups in the order given, then the controls
   std::optional<Experiment> experiment;  ///< of the first subject: data, views
-  Json data, test_view;
+  Json data, test_view, views;
   DatasetPtr train, test;
 
   /// The first n images of a fixed random order of the split, under the test view: [n, H, W, C],

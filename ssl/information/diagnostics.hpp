@@ -8,7 +8,7 @@
 //   rankme, participation_ratio, alpha_req, lidar        effective ranks, spectrum's decay
 //   alignment, uniformity                                of views and of pairs on the sphere
 //   logdet_entropy       1/(2d) logdet(covariance + 1e-3 I): nats per dimension, 0 for covariance I
-//   information_upper, information_lower                 pairwise_information, s2 = 2d/(c log n)
+//   information                                          pairwise_information, c s2 = 2d/log n
 //   conditional_isotropic, conditional_fitted            of conditional.hpp divided by d, for s2 =
 //   1
 //                        and for beta = 1e-3

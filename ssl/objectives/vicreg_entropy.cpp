@@ -32,11 +32,15 @@ ObjectiveOutput VicregEntropy::compute(const EmbeddedBatch& batch) {
 VicregEntropy::Options VicregEntropy::read_options(JsonReader& reader, EntropyEstimator estimator) {
   Options o{.entropy = read_entropy_term(reader, estimator,
                                          estimator == EntropyEstimator::log_det ? 10 : 2)};
-  o.vicreg = Vicreg::read_options(reader);
   const auto regulariser = reader.get<std::string>("regulariser", "replace");
   check(regulariser == "replace" || regulariser == "add", reader.where(),
         "expected regulariser \"replace\" or \"add\", got \"{}\"", regulariser);
   o.replace = regulariser == "replace";
+  if (o.replace) {
+    o.vicreg.invariance = reader.get("invariance", o.vicreg.invariance);
+  } else {
+    o.vicreg = Vicreg::read_options(reader);
+  }
   return o;
 }
 

@@ -273,6 +273,8 @@ class Analyze(unittest.TestCase):
                 ("NAME=PATH", ["--group", "=x"]),
                 ("NAME=PATH", ["--group", "x="]),
                 ("test view", ["--group", f"{self.folder}/vicreg0,{self.other_view()}"]),
+                ("of one configuration and seed", ["--group", f"a={self.folder}/vicreg0,{self.folder}/vicreg0"]),
+                ("differ in their seed alone", ["--group", f"{self.folder}/vicreg0,{self.longer()}"]),
                 ("expected JSON in '--data'", group + ["--data", "cifar"]),
                 ("with checkpoints", ["--group", f"a={self.folder}/vicreg0/encoder.safetensors",
                                       "--experiments", "entropy", "--set", "entropy.images=30"])):
@@ -281,6 +283,14 @@ class Analyze(unittest.TestCase):
                 self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
                 self.assertIn(message, done.stderr)
                 self.assertFalse((never / "analysis.json").exists())
+
+    def longer(self) -> pathlib.Path:
+        """vicreg1, said to have been trained for another number of epochs."""
+        copied = self.folder / "longer.json"
+        kept = json.loads(next((self.out / "networks").glob("vicreg1.json")).read_text())
+        kept["config"]["training"]["epochs"] += 1
+        copied.write_text(json.dumps(kept))
+        return copied
 
     def other_view(self) -> pathlib.Path:
         """A run whose test view is another one."""
@@ -296,7 +306,7 @@ class Analyze(unittest.TestCase):
         run = self.folder / "with-diagnostics"
         done = self.run_program(
             "pretrain", self.config_path, "--seed", 0, "--out", run, "--set",
-            'diagnostics={"every_steps": 1, "of": ["rankme", "lidar", "normality", "unit_information_lower"]}')
+            'diagnostics={"every_steps": 1, "of": ["rankme", "lidar", "normality", "unit_information"]}')
         self.assertEqual(done.returncode, 0, done.stderr)
         lines = metrics(run)
         kept = [line for line in lines if "features/rankme" not in line]
@@ -372,11 +382,18 @@ class Analyze(unittest.TestCase):
         second = self.folder / "grid-runs" / "tiny" / cell.stem.replace("seed0", "seed1")
         shutil.copytree(self.folder / "grid-runs" / "tiny" / cell.stem, second)
         (second / "result.json").unlink()
+        self.assertIn("expected vicreg", self.experiments(path, "run", code=1))  # it has another seed
+        config = json.loads((second / "config.json").read_text())
+        (second / "config.json").write_text(json.dumps({**config, "seed": 1}))
         self.assertIn("2 of 2 cells done", self.experiments(path, "run"))
         self.assertEqual(cell.read_bytes(), before)
         resumed = json.loads(cell.with_name(second.name + ".json").read_text())
         self.assertEqual((resumed["linear"], resumed["resumed"]), (result["linear"], True))
         self.assertIn("2 seeds", self.experiments(path, "summary"))
+        grid = json.loads(path.read_text())
+        path.write_text(json.dumps({**grid, "set": {"evaluation": {"linear_epochs": 3}}}))
+        self.assertIn("linear_epochs", self.experiments(path, "summary", code=1))
+        path.write_text(json.dumps(grid))
         # What was measured stands for the networks, whose checkpoints may be gone.
         shutil.rmtree(self.folder / "grid-runs" / "tiny")
         measured.unlink()

@@ -6,6 +6,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/evaluation.hpp>
 #include <invar/ssl/expander.hpp>
@@ -42,6 +43,10 @@ TEST_CASE("kNN votes by weighted cosine similarity", "[unit]") {
   CHECK(ssl::knn_accuracy(train, {query, labels_of({1})}, 3, {.k = 3, .temperature = 0.07}) == 100);
   CHECK(ssl::knn_accuracy(train, {query, labels_of({0})}, 3, {.k = 3, .temperature = 10}) == 100);
   CHECK(ssl::knn_accuracy(train, {query, labels_of({0})}, 3, {.k = 1}) == 0);
+  // However low the temperature: e^(similarity / T) itself would be infinite.
+  const ssl::LabelledFeatures near{tensor(std::vector<double>{0.99, 0.141, 0.95, 0.312}, {2, 2}),
+                                   labels_of({1, 0})};
+  CHECK(ssl::knn_accuracy(near, {query, labels_of({1})}, 2, {.k = 2, .temperature = 0.001}) == 100);
   // More neighbours than samples: all of them.
   CHECK(ssl::knn_accuracy(train, {query, labels_of({0})}, 3, {.k = 99, .temperature = 10}) == 100);
 }
@@ -91,6 +96,15 @@ TEST_CASE("the linear probe is blind to scale and shift of the features", "[unit
   const double plain = ssl::linear_probe(train, test, 3, {.batch_size = 50});
   const double other = ssl::linear_probe(moved(train), moved(test), 3, {.batch_size = 50});
   CHECK(std::abs(plain - other) <= 0.5);
+}
+
+TEST_CASE("the linear probe does not blow up what was constant in training", "[unit]") {
+  manual_seed(3);
+  auto train = clouds(600, 0.1), test = clouds(300, 0.1);
+  // Dead in training, a little alive in the test.
+  train.features = cat({train.features, zeros({600, 8})}, 1);
+  test.features = cat({test.features, rand({300, 8}) * 0.05}, 1);
+  CHECK(ssl::linear_probe(train, test, 3, {.batch_size = 64}) > 99);
 }
 
 TEST_CASE("features are extracted in eval mode and in order", "[unit]") {
