@@ -9,6 +9,8 @@
 // Writes networks/*.json (what was measured, network by network; --resume goes on from there),
 // analysis.json (settings, tables, figures as data), one SVG per figure, and index.html, which
 // holds all of it. The same networks, data, settings and seed give the same bytes.
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>

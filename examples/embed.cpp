@@ -33,6 +33,10 @@ int main(int argc, char** argv) {
     trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
+    if (trained.averaged) {
+      const DatasetPtr train = split == "train" ? images : experiment.load(Split::train);
+      app::refresh_if_averaged("embed", trained, train, experiment, device);
+    }
     std::error_code error;
     std::filesystem::create_directories(out, error);
     check(!error, "embed", "expected to create the folder '{}', got \"{}\"", out, error.message());

@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
     app::check_classes(*train, *test);
+    app::refresh_if_averaged("evaluate", trained, train, experiment, device);
     const auto features = [&](const DatasetPtr& images, const char* label) {
       return app::features_of(trained.encoder, images, experiment.test_view, label, device);
     };

@@ -1,6 +1,10 @@
 #include "encoder_file.hpp"
 
+#include <algorithm>
+#include <invar/data/loader.hpp>
 #include <invar/nn/checkpoint.hpp>
+#include <invar/nn/ema.hpp>
+#include <invar/ops/convert.hpp>
 
 #include "experiment.hpp"
 
@@ -24,9 +28,11 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
         "expected a checkpoint or encoder of pretrain, got '{}' without its configuration",
         path.string());
   StateDict state;
+  const bool averaged =
+      !file.contains(kFirstWeight) && file.contains(std::string("ema/") + kFirstWeight);
   if (file.contains(kFirstWeight)) {
     state = nn::read_model(path);
-  } else if (file.contains(std::string("ema/") + kFirstWeight)) {
+  } else if (averaged) {
     state = nn::read_model(path, /*ema=*/true);
   } else {
     state = nn::select(nn::read_model(path), "encoder.");
@@ -34,9 +40,11 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   const auto first = state.find(kFirstWeight);
   check(first != state.end() && first->second.dim() == 4, "load_encoder",
         "expected an encoder with a weight \"{}\", got none in '{}'", kFirstWeight, path.string());
-  const Json json = parse_json(config->second, path.string());
-  TrainedEncoder trained{json,
-                         Experiment(json).make_encoder(static_cast<int>(first->second.size(1)))};
+  Json json = parse_json(config->second, path.string());
+  // Held out for choosing settings: an encoder that is there is measured on test images.
+  if (json.is_object() && json.contains("evaluation")) json["evaluation"].erase("held_out");
+  TrainedEncoder trained{
+      json, Experiment(json).make_encoder(static_cast<int>(first->second.size(1))), averaged};
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();
   if (!data.empty()) {
@@ -44,6 +52,31 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
     check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
   }
   return trained;
+}
+
+void refresh_batch_norm(nn::ResNet& encoder, const DatasetPtr& train, const Experiment& experiment,
+                        Device device) {
+  constexpr std::int64_t kBatch = 250, kBatches = 40;
+  Loader loader(train, {experiment.test_view},
+                {.batch_size = std::min(kBatch, train->size()),
+                 .seed = experiment.seed,
+                 .workers = experiment.training.workers,
+                 .epochs = 1});
+  std::int64_t done = 0;
+  nn::update_bn(encoder, [&]() -> Tensor {
+    if (loader.done() || done++ == kBatches) return {};
+    return to(loader.next().views[0], device);
+  });
+}
+
+void refresh_if_averaged(const char* program, TrainedEncoder& trained, const DatasetPtr& train,
+                         const Experiment& experiment, Device device) {
+  if (!trained.averaged) return;
+  fmt::print(stderr,
+             "{}: an average of weights: batch-norm's statistics are measured anew on training "
+             "images\n",
+             program);
+  refresh_batch_norm(trained.encoder, train, experiment, device);
 }
 
 }  // namespace invar::app

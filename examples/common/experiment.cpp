@@ -1,5 +1,7 @@
 #include "experiment.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <invar/core/allocator.hpp>
 #include <invar/core/progress.hpp>
@@ -264,7 +266,6 @@ Experiment::Experiment(const Json& config) : config_(config) {
   evaluation = read_evaluation(reader.get("evaluation", Json::object()));
   read_encoder(reader.get("encoder", Json::object()));
   reader.get("expander", Json::object());
-  make_objective();
   const OptimizerConfig optimizer =
       read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
   // The real number of steps is known once the data is loaded; names and keys are checked here.

@@ -1,5 +1,7 @@
 #include "figure.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <invar/core/error.hpp>
@@ -37,7 +39,9 @@ Axis axis_of(const std::vector<double>& values, bool logarithmic, double from, d
   }
   if (low > high) low = 0, high = 1;
   // A little room; some, too, around a single value.
-  const double room = high > low ? 0.04 * (high - low) : std::max(0.5, 0.1 * std::abs(high));
+  // Equal but for rounding is equal: no ticks lie between such ends.
+  const bool differ = high - low > 1e-9 * std::max(std::abs(low), std::abs(high));
+  const double room = differ ? 0.04 * (high - low) : std::max(0.5, 0.1 * std::abs(high));
   return {low - room, high + room, from, to, logarithmic};
 }
 

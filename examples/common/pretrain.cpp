@@ -69,6 +69,7 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
+  experiment.make_objective();  // what is wrong with it is told before the data is read
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
   set_conv_choices(experiment.training.conv_choices);

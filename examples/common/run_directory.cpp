@@ -50,10 +50,13 @@ RunDirectory::RunDirectory(fs::path path, Json config)
     : path_(std::move(path)), config_(std::move(config)) {}
 
 RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
-  check(!fs::exists(path / "config.json"), "run",
-        "expected a folder without a run, got '{}': continue it with --resume, or choose another "
-        "--out",
-        path.string());
+  for (const char* part : {"config.json", "checkpoints", kMetrics}) {
+    check(
+        !fs::exists(path / part), "run",
+        "expected a folder without a run, got '{}' with '{}': continue it with --resume, or choose "
+        "another --out",
+        path.string(), part);
+  }
   return RunDirectory(path, config);
 }
 
@@ -71,12 +74,10 @@ void RunDirectory::lock() {
 }
 
 void RunDirectory::start() {
-  make_directory(checkpoints());
+  make_directory(path_);
   lock();
-  // Left over from a start that never got as far as its config.
-  std::error_code ignored;
-  fs::remove(path_ / kMetrics, ignored);
   write_json("config.json", config_);
+  make_directory(checkpoints());
 }
 
 RunDirectory RunDirectory::open(const fs::path& path) {
@@ -85,6 +86,7 @@ RunDirectory RunDirectory::open(const fs::path& path) {
         path.string());
   RunDirectory run(path, read_json(path / "config.json"));
   run.lock();
+  make_directory(run.checkpoints());
   remove_leftovers(path, [](std::string_view name) {
     constexpr std::string_view own[] = {"config.json", "environment.json", kMetrics,
                                         "encoder.safetensors", "result.json"};

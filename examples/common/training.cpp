@@ -12,6 +12,8 @@
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 
+#include "encoder_file.hpp"
+
 namespace invar::app {
 namespace {
 
@@ -248,18 +250,7 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
 }
 
 void Training::refresh_average(const DatasetPtr& images) {
-  if (!average_) return;
-  constexpr std::int64_t kBatches = 40;
-  Loader loader(images, {experiment_.test_view},
-                {.batch_size = std::min<std::int64_t>(250, images->size()),
-                 .seed = experiment_.seed,
-                 .workers = options_.workers,
-                 .epochs = 1});
-  std::int64_t done = 0;
-  nn::update_bn(average_->model(), [&]() -> Tensor {
-    if (loader.done() || done++ == kBatches) return {};
-    return to(loader.next().views[0], options_.device);
-  });
+  if (average_) refresh_batch_norm(average_->model(), images, experiment_, options_.device);
 }
 
 Training::StartedStep Training::start_step(bool diagnose) {

@@ -1,5 +1,7 @@
 #include "tuning.hpp"
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <string_view>
 

@@ -369,6 +369,12 @@ class Programs(unittest.TestCase):
                                         end["encoder.conv1.weight"])
         config = self.with_config(objective={"name": "simclr", "temprature": 1})
         self.fails('did you mean "temperature"', "pretrain", config, "--out", self.folder / "typo")
+        # An encoder is of use without the objective that trained it.
+        custom = self.folder / "of-decorrelated_contrast" / "encoder.safetensors"
+        done = self.run_program("evaluate", custom, "--epochs", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.run_program("embed", custom, "--out", self.folder / "custom-features")
+        self.assertEqual(done.returncode, 0, done.stderr)
         config = self.with_config(objective={"name": "decorrelated_contrast"})
         self.fails("unknown objective", "pretrain", config, "--out", self.folder / "unknown")
         config = self.with_config(diagnostics={"of": ["rank"]})
@@ -448,6 +454,14 @@ class Programs(unittest.TestCase):
         result = json.loads((self.reference / "result.json").read_text())
         self.assertEqual(printed["knn"], result["trained_knn"])
         self.assertEqual(printed["linear"], result["trained_linear"])
+        # The newest checkpoint holds the same weights, an average of them: batch-norm's statistics are
+        # measured as pretrain measured them.
+        newest = max((self.reference / "checkpoints").glob("step-*"))
+        done = self.run_program("evaluate", newest, "--k", 5, "--epochs", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("measured anew", done.stderr)
+        again = json.loads(done.stdout)
+        self.assertEqual((again["knn"], again["linear"]), (printed["knn"], printed["linear"]))
         checkpoint = self.reference / "checkpoints" / "best.safetensors"
         done = self.run_program("evaluate", checkpoint, "--k", 5, "--epochs", 3)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -605,6 +619,14 @@ class Programs(unittest.TestCase):
         self.fails("--resume", "pretrain", self.config_path, "--out", self.reference)
         self.assertEqual((self.reference / "result.json").read_bytes(), before)
         self.fails("no config.json", "pretrain", "--resume", "--out", self.folder / "nothing-here")
+        # Nor is what is left of one continued, or somebody's file removed.
+        left = self.folder / "left"
+        (left / "checkpoints").mkdir(parents=True)
+        self.fails("'checkpoints'", "pretrain", self.config_path, "--out", left)
+        (left / "checkpoints").rmdir()
+        (left / "metrics.jsonl").write_text("mine")
+        self.fails("'metrics.jsonl'", "pretrain", self.config_path, "--out", left)
+        self.assertEqual((left / "metrics.jsonl").read_text(), "mine")
         self.fails("--set", "pretrain", "--resume", "--out", self.reference, "--set", "seed=1")
         folder = os.open(self.reference, os.O_RDONLY)
         try:
