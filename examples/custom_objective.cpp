@@ -33,8 +33,7 @@ class DecorrelatedContrast : public ssl::Objective {
   ssl::ObjectiveOutput compute(const ssl::EmbeddedBatch& batch) override {
     const Tensor x = normalize(batch.embeddings[0]), y = normalize(batch.embeddings[1]);
     const Tensor logits = matmul(x, transpose(y)) * exp(log_scale_);
-    const Tensor own =
-        arange(0, static_cast<double>(x.size(0)), 1, {.dtype = DType::i64, .device = x.device()});
+    const Tensor own = arange(0, x.size(0), 1, {.dtype = DType::i64, .device = x.device()});
     const Tensor contrast =
         (cross_entropy(logits, own) + cross_entropy(transpose(logits), own)) / 2;
     const double length = std::sqrt(static_cast<double>(x.size(1)));
