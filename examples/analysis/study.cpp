@@ -107,6 +107,13 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
     if (has_expander(file)) subject.expander = load_pair(file, device).expander;
   }
   TrainedEncoder trained = load_encoder(file, "");
+  if (trained.averaged) {
+    fmt::print(
+        stderr,
+        "analyze: '{}' holds an average of weights with batch-norm statistics of others: once "
+        "its run has ended, encoder.safetensors has both\n",
+        file.string());
+  }
   subject.config = trained.config;
   subject.has_expander = static_cast<bool>(subject.expander);
   subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)), device);
