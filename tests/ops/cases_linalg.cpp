@@ -5,6 +5,7 @@
 #include <cmath>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/cpu/blas.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
@@ -351,6 +352,14 @@ TEST_CASE("gradients where eigenvalues repeat", "[gradcheck]") {
   const Tensor leaf = singular.detach().requires_grad_();
   sum(svdvals(leaf)).backward();
   CHECK(largest(leaf.grad()) <= 1 + 1e-12);
+}
+
+TEST_CASE("a workspace is large enough, though LAPACK tells its size as a float", "[unit]") {
+  for (const int n : {1, 100, 2894, 2895, 2896, 3000, 4097, 20000}) {
+    const int least = 1 + 6 * n + 2 * n * n;  // of eigenvectors; a float has 24 bits of it
+    CHECK(cpu::blas::detail::workspace_size(static_cast<float>(least)) >= least);
+    CHECK(cpu::blas::detail::workspace_size(static_cast<double>(least)) == least);
+  }
 }
 
 TEST_CASE("cholesky reads the lower triangle only", "[unit]") {
