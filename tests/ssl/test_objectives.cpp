@@ -385,6 +385,7 @@ TEST_CASE("bad options of objectives are named", "[unit]") {
   fails({{"name", "vicreg_logdet"}, {"regulariser", "remove"}}, "\"replace\" or \"add\"");
   fails({{"name", "vicreg_logdet"}, {"beta", 0.0}}, "beta > 0");
   fails({{"name", "vicreg_logdet"}, {"s2", 1.0}}, "s2");
+  fails({{"name", "vicreg_logdet"}, {"covariance", 2.0}}, "covariance");  // it has none
   fails({{"name", "corinfomax"}, {"old", -0.1}}, "[0, 1]");
   fails({{"name", "w_mse"}, {"part", 1}}, "part >= 2");
   fails({{"name", "barlow_twin"}}, "did you mean \"barlow_twins\"");
