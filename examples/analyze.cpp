@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <invar/core/file.hpp>
 #include <invar/core/version.hpp>
+#include <invar/ops/machine.hpp>
 
 #include "analysis/experiments.hpp"
 #include "analysis/measurements.hpp"
@@ -117,6 +118,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(cli, argc, argv);
   try {
     options.device = app::usable_device(device);
+    if (const std::string advice = openblas_advice(); !advice.empty()) {
+      fmt::print(stderr, "analyze: {}\n", advice);
+    }
     if (no_controls) options.controls.clear();
     for (const std::string& name : experiments) app::study_experiment(name);
     Json json = protocol == "paper" ? app::paper_settings() : Json::object();

@@ -11,6 +11,7 @@ struct Machine {
   std::string instruction_set;  ///< the widest that oneDNN uses: "avx2", "avx512_core_bf16", ...
   std::string own_kernels;      ///< that of own kernels: "baseline", "avx2" or "avx512"
   std::string onednn;           ///< version
+  std::string openblas;         ///< version, options and the processor that its kernels are for
   int threads;                  ///< of OpenMP
 
   bool operator==(const Machine&) const = default;
@@ -18,6 +19,9 @@ struct Machine {
 
 /// This process's.
 Machine machine();
+
+/// What people can do about an OpenBLAS that does not know their processor; empty if it does.
+std::string openblas_advice();
 
 /// A GPU and the versions that results on it may depend on: "NVIDIA H200, CUDA 13.0
 /// (driver's 13.0), cuDNN 9.19.0". Error without it.

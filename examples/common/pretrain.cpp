@@ -82,6 +82,9 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
                "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than "
                "f32 here\n");
   }
+  if (const std::string advice = openblas_advice(); !advice.empty()) {
+    fmt::print(stderr, "pretrain: {}\n", advice);
+  }
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
   const DatasetPtr test =

@@ -122,6 +122,7 @@ std::vector<std::string> RunDirectory::record_environment(Device device) const {
               {"instruction_set", here.instruction_set},
               {"own_kernels", here.own_kernels},
               {"onednn", here.onednn},
+              {"openblas", here.openblas},
               {"threads", here.threads}};
   if (device.type == DeviceType::cuda) now["gpu"] = describe_gpu(device);
   std::vector<std::string> differences;

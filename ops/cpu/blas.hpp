@@ -10,6 +10,12 @@
 // A build of OpenBLAS without threads gives two of ours the same buffer, and wrong numbers: its
 // calls take turns.
 //
+// Note [Processors newer than OpenBLAS]: to an x86 processor that it has never heard of OpenBLAS
+// gives the kernels of a Prescott (2004), which have neither AVX nor fused multiply-add and need
+// two to six times as long. The environment variable OPENBLAS_CORETYPE overrides it, but is read
+// before main. So products go to oneDNN then (matmul.cpp), and programs tell people what to set
+// for factorisations (openblas_advice).
+//
 // Matrices are row-major. LAPACK expects columns, that is the transpose: a lower triangle of ours
 // is an upper one there.
 #include <cblas.h>
@@ -59,6 +65,13 @@ inline std::unique_lock<std::mutex> turn() {
   static std::mutex mutex;
   static const bool safe = openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
   return safe ? std::unique_lock<std::mutex>() : std::unique_lock(mutex);
+}
+
+/// False where it takes the processor for a much older one: Note [Processors newer than OpenBLAS].
+inline bool knows_processor() {
+  static const bool knows =
+      std::string_view(openblas_get_corename()) != "Prescott" || !__builtin_cpu_supports("avx2");
+  return knows;
 }
 
 /// OpenBLAS counts in int: Error if a size does not fit. To be called before any parallel region.

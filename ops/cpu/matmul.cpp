@@ -107,9 +107,10 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
 }
 
 // --- f32 -----------------------------------------------------------------------------------------
-// A tile is made by oneDNN's sgemm where there is AVX-512, by OpenBLAS elsewhere and where there is
-// little to do. GFLOP/s of one Zen 5 core (oneDNN 3.2, OpenBLAS 0.3.21, which knows that processor
-// as one with AVX2), in brackets with oneDNN told to keep to AVX2:
+// A tile is made by oneDNN's sgemm where there is AVX-512 or an OpenBLAS that does not know the
+// processor, by OpenBLAS elsewhere and where there is little to do. GFLOP/s of one Zen 5 core
+// (oneDNN 3.2, OpenBLAS 0.3.21, which knows that processor as one with AVX2), in brackets with
+// oneDNN told to keep to AVX2:
 //
 //                                       oneDNN        OpenBLAS
 //   256 x 512 from 2048   a b^T       229  (125)        125
@@ -137,7 +138,7 @@ BlasLayout blas_layout(MatrixView<float> x, std::int64_t rows, std::int64_t colu
 
 bool is_onednns_product(std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr double kLeast = 1 << 15;
-  return has_avx512() &&
+  return (has_avx512() || !blas::knows_processor()) &&
          static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) >= kLeast;
 }
 

@@ -117,9 +117,12 @@ class Programs(unittest.TestCase):
         shutil.rmtree(cls.folder)
 
     @staticmethod
-    def run_program(name: str, *arguments, timeout: float = 120) -> subprocess.CompletedProcess:
+    def run_program(name: str, *arguments, timeout: float = 120,
+                    environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         words = [word if isinstance(word, bytes) else str(word) for word in arguments]
-        return subprocess.run([BIN / name, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout)
+        return subprocess.run([BIN / name, *words], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, errors="replace", timeout=timeout,
+                              env={**os.environ, **(environment or {})})
 
     def fails(self, message: str, name: str, *arguments) -> str:
         """Runs a program that must refuse: exit code 1 and one line that holds `message`."""
@@ -179,7 +182,7 @@ class Programs(unittest.TestCase):
                          ["best.safetensors", "step-000000016.safetensors",
                           "step-000000018.safetensors"])
         environment = json.loads((self.reference / "environment.json").read_text())
-        self.assertTrue({"processor", "threads", "onednn", "invar"} <= environment.keys())
+        self.assertTrue({"processor", "threads", "onednn", "openblas", "invar"} <= environment.keys())
         self.assertEqual(json.loads((self.reference / "config.json").read_text()), self.config)
         _, encoder = read_safetensors(self.reference / "encoder.safetensors")
         self.assertEqual(encoder["conv1.weight"][1], [4, 1, 3, 3])  # torchvision's name and order
@@ -259,6 +262,20 @@ class Programs(unittest.TestCase):
             _, errors = process.communicate(timeout=20)
             self.assertEqual(process.returncode, 130, errors)
             self.assertIn(f"--out {run} --resume", errors)
+
+    def test_openblas_that_does_not_know_the_processor(self) -> None:
+        run = self.folder / "prescott"
+        done = self.run_program("pretrain", self.config_path, "--out", run,
+                                environment={"OPENBLAS_CORETYPE": "Prescott"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        environment = json.loads((run / "environment.json").read_text())
+        if "Prescott" not in environment["openblas"]:
+            self.skipTest(f"this OpenBLAS cannot be told: {environment['openblas']}")
+        self.assertIn("OpenBLAS does not know this processor", done.stderr)
+        self.assertIn("OPENBLAS_CORETYPE=", done.stderr)
+        ours, theirs = (next(line["loss"] for line in metrics(r) if "loss" in line)
+                        for r in (run, self.reference))
+        self.assertAlmostEqual(ours, theirs, delta=1e-3 * theirs)
 
     def test_bf16_trains_and_resumes_bit_for_bit(self) -> None:
         whole = self.folder / "bf16"
