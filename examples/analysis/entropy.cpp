@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <cmath>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/progress.hpp>
+#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
+#include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/entropy.hpp>
 #include <map>
@@ -13,6 +16,23 @@ namespace invar::app {
 namespace {
 
 using Key = std::pair<std::string, std::string>;  // output, form
+
+/// The entropy of the mixture and what encloses it, as a figure's title calls them.
+const std::pair<const char*, const char*> kEstimates[] = {
+    {"upper", "upper bound"}, {"mixture", "Monte Carlo"}, {"lower", "lower bound"}};
+
+/// The rows without the mixture's where it is lacking of a network (measured before there was any).
+Json comparable(const Json& rows) {
+  std::map<std::string, bool> has_mixture;
+  for (const Json& row : rows) has_mixture[row.at("network")] |= row.at("bound") == "mixture";
+  if (std::all_of(has_mixture.begin(), has_mixture.end(), [](const auto& of) { return of.second; }))
+    return rows;
+  Json kept = Json::array();
+  for (const Json& row : rows) {
+    if (row.at("bound") != "mixture") kept.push_back(row);
+  }
+  return kept;
+}
 
 /// Both outputs in both forms.
 std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& images) {
@@ -42,15 +62,19 @@ Json measure_entropy(const Study& study, const Subject& subject, const EntropySe
   std::int64_t done = 0;
   for (const auto& [step, path] : subject.checkpoints) {
     for (const auto& [key, z] : embeddings(load_pair(path, study.device), images)) {
-      for (const auto& [name, kind] : {std::pair{"upper", ssl::PairwiseBound::upper},
-                                       std::pair{"lower", ssl::PairwiseBound::lower}}) {
+      Generator generator(seed_for(study.seed, 40, 0));
+      const Tensor noise = to(randn(z.shape(), {}, generator), study.device);
+      for (const auto& [name, information] :
+           {std::pair{"upper", ssl::pairwise_information(z, s2[key], ssl::PairwiseBound::upper)},
+            std::pair{"mixture", ssl::mixture_information(z, s2[key], noise)},
+            std::pair{"lower", ssl::pairwise_information(z, s2[key], ssl::PairwiseBound::lower)}}) {
         rows.push_back({{"output", key.first},
                         {"form", key.second},
                         {"bound", name},
                         {"step", step},
                         {"s2", s2[key]},
                         {"dimensions", z.size(1)},
-                        {"information", ssl::pairwise_information(z, s2[key], kind).item()}});
+                        {"information", information.item()}});
       }
     }
     progress.update(++done);
@@ -59,7 +83,8 @@ Json measure_entropy(const Study& study, const Subject& subject, const EntropySe
   return rows;
 }
 
-Json report_entropy(const Study& study, const Json& rows, const EntropySettings& settings) {
+Json report_entropy(const Study& study, const Json& measured, const EntropySettings& settings) {
+  const Json rows = comparable(measured);
   check(!rows.empty(), "entropy",
         "expected run directories with checkpoints, got none: give the folders that pretrain "
         "made, trained with a large \"checkpoints.keep\"");
@@ -94,12 +119,13 @@ Json report_entropy(const Study& study, const Json& rows, const EntropySettings&
                       {"dimensions", row.at("dimensions")},
                       {"images", settings.images},
                       {"log_n", std::log(static_cast<double>(settings.images))}});
-    for (const std::string name : {"upper", "lower"}) {
+    for (const auto& [name, title] : kEstimates) {
       const Json shown =
           where(rows, {{"output", key.first}, {"form", key.second}, {"bound", name}});
+      if (shown.empty()) continue;
       figures.push_back(
           lines(fmt::format("entropy-{}-{}-{}", key.first, key.second, name),
-                fmt::format("Entropy of {} outputs, {}, {} bound", key.first, key.second, name),
+                fmt::format("Entropy of {} outputs, {}, {}", key.first, key.second, title),
                 group_means(shown, {"step"}, "information"),
                 {.x = "step", .x_label = "step", .y_label = "H - d/2 log(2 pi e s2), nats"}));
     }
@@ -111,7 +137,10 @@ Json report_entropy(const Study& study, const Json& rows, const EntropySettings&
        {"Differential entropy moves by d log a when outputs are scaled by a, so the order of raw "
         "outputs is one of scales: a verdict is given per variant. Values are in [0, log n].",
         "s2 is fixed for the whole study by one untrained network. Networks are the trained "
-        "encoder and expander of each checkpoint, not their average."}},
+        "encoder and expander of each checkpoint, not their average.",
+        "upper and lower enclose the entropy of the mixture of Gaussians around the outputs; "
+        "mixture is that entropy itself, by one draw of each Gaussian (left out where it was not "
+        "measured of every network)."}},
       {"tables",
        {table("verdicts", "at the last checkpoint, group a less group b",
               comparisons(last, study.trained_groups(), variant, "information")),

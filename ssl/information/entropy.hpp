@@ -10,6 +10,7 @@
 //                      the truth on average, by wishart_bias.
 //   pairwise_entropy   of the mixture of n Gaussians N(z_i, s2 I): an upper and a lower bound on
 //                      *its* entropy.
+//   mixture_information   that entropy itself, less a component's, by Monte Carlo.
 //
 // Note [What entropies may be compared]: differential entropy moves by d log a when z is scaled by
 // a, and both estimators move with n and d. Compare at equal n, d, beta or s2, and at a declared
@@ -74,6 +75,16 @@ Tensor pairwise_information(const Tensor& z, double s2, PairwiseBound bound);
 /// d/2 log(2 pi e s2) + pairwise_information: an upper (lower) bound on the entropy of the mixture.
 /// Both are exact where all components coincide and where all are far apart.
 Tensor pairwise_entropy(const Tensor& z, double s2, PairwiseBound bound);
+
+/// What the bounds of pairwise_information enclose, from one draw z_i + s e_i of each component,
+/// e = noise [.., n, d] standard normal:
+///
+///   log n - mean_i logsumexp_j((|e_i|^2 - |z_i + s e_i - z_j|^2 / s2) / 2)
+///
+/// Its expected value is the information between the mixture and its component, that is the
+/// mixture's entropy less d/2 log(2 pi e s2). At most log n; the standard error is that of the mean
+/// of n terms.
+Tensor mixture_information(const Tensor& z, double s2, const Tensor& noise);
 
 /// The s2 at which the typical term counts: median_{i<j} D_ij / (c log n), of z [n, d] with n >= 2
 /// (of an even number of distances the lower median). Error if it is 0: at least half of the pairs

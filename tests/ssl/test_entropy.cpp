@@ -162,6 +162,35 @@ TEST_CASE("pairwise entropies enclose Monte Carlo's", "[unit]") {
   }
 }
 
+TEST_CASE("mixture information is the mixture's own", "[unit]") {
+  manual_seed(7);
+  constexpr std::int64_t kTimes = 400;  // the same components again, each with noise of its own
+  const auto estimate = [](const Tensor& z, double s2) {
+    const Tensor stacked = expand(z, {kTimes, z.size(0), z.size(1)});
+    const Tensor all = mixture_information(stacked, s2, randn(stacked.shape(), kF64));
+    REQUIRE(all.shape() == Dims{kTimes});
+    return std::pair(mean(all).item(), invar::std(all).item() / std::sqrt(double{kTimes}));
+  };
+  for (const double gap : {0.0, 0.7, 2.0, 5.0}) {
+    const auto [h, error] = estimate(reshape(tensor({0.0, gap}, kF64), {2, 1}), 0.3);
+    CHECK_THAT(h, WithinAbs(two_components(gap, 0.3) - gaussian(1, 0.3), 3 * error + 1e-12));
+  }
+  const Tensor z = randn({30, 8}, kF64) + 100;  // where they lie does not matter
+  for (const double s2 : {0.05, 1.0, 30.0}) {
+    const auto [h, error] = estimate(z, s2);
+    CHECK(h >= pairwise_information(z, s2, PairwiseBound::lower).item() - 3 * error);
+    CHECK(h <= pairwise_information(z, s2, PairwiseBound::upper).item() + 3 * error);
+    const Tensor noise = randn(z.shape(), kF64);
+    CHECK_THAT(mixture_information(to(z, DType::f32), s2, to(noise, DType::f32)).item(),
+               WithinAbs(mixture_information(z, s2, noise).item(), 1e-4));
+    const auto f = [&](const Tensors& in) { return mixture_information(in[0], s2, noise); };
+    CHECK(gradcheck(f, {z.detach().requires_grad_()}));
+  }
+  CHECK_THROWS_WITH(mixture_information(z, 0, z), ContainsSubstring("expected s2 > 0"));
+  CHECK_THROWS_WITH(mixture_information(z, 1, reshape(z, {8, 30})),
+                    ContainsSubstring("expected noise of z's shape [30, 8], got [8, 30]"));
+}
+
 TEST_CASE("pairwise information: range, batches, f32, start value", "[unit]") {
   manual_seed(6);
   const Tensor z = randn({3, 30, 8}, kF64);
