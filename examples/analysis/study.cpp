@@ -106,17 +106,11 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
           path.string());
     if (has_expander(file)) subject.expander = load_pair(file, device).expander;
   }
-  TrainedEncoder trained = load_encoder(file, "");
-  if (trained.averaged) {
-    fmt::print(
-        stderr,
-        "analyze: '{}' holds an average of weights with batch-norm statistics of others: once "
-        "its run has ended, encoder.safetensors has both\n",
-        file.string());
-  }
-  subject.config = trained.config;
+  const auto trained = std::make_shared<TrainedEncoder>(load_encoder(file, ""));
+  subject.config = trained->config;
   subject.has_expander = static_cast<bool>(subject.expander);
-  subject.encoder = network_of(std::make_shared<nn::ResNet>(std::move(trained.encoder)), device);
+  subject.encoder = network_of({trained, &trained->encoder}, device);
+  if (trained->averaged) subject.average = trained;
   if (group.empty()) subject.group = subject.config.at("objective").at("name").get<std::string>();
   return subject;
 }
@@ -271,6 +265,10 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
   experiment.emplace(config);
   train = experiment->load(Split::train);
   test = experiment->load(Split::test);
+  for (const Subject& subject : subjects) {
+    if (!subject.average) continue;
+    refresh_if_averaged("analyze", *subject.average, train, Experiment(subject.config), device);
+  }
   add_controls(options);
 }
 

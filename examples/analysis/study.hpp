@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "../common/encoder_file.hpp"
 #include "../common/experiment.hpp"
 
 namespace invar::app {
@@ -35,6 +36,8 @@ struct Subject {
   Json config;       ///< what it was trained with; null for a control without
   Network encoder;   ///< what evaluation sees: the averaged encoder if there is one; empty if the
                      ///< network was measured before
+  /// The same, if it is an average whose batch-norm statistics are yet to be measured.
+  std::shared_ptr<TrainedEncoder> average = {};
   Network expander;  ///< images to embeddings through the trained encoder; empty if unknown
   /// Saved along training, by step; empty unless the subject is a run directory.
   std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints = {};
