@@ -8,6 +8,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/entropy.hpp>
 #include <map>
+#include <set>
 
 #include "experiments.hpp"
 #include "tables.hpp"
@@ -30,6 +31,22 @@ Json comparable(const Json& rows) {
   Json kept = Json::array();
   for (const Json& row : rows) {
     if (row.at("bound") != "mixture") kept.push_back(row);
+  }
+  return kept;
+}
+
+/// The rows of steps that all networks of their group have: a run that was ended and resumed has
+/// a checkpoint of its own, whose mean would be that of one network.
+Json shared_steps(const Json& rows) {
+  std::map<std::string, std::set<std::string>> networks;  // by group
+  std::map<std::pair<std::string, std::int64_t>, std::set<std::string>> at;
+  for (const Json& row : rows) {
+    networks[row.at("group")].insert(row.at("network"));
+    at[{row.at("group"), row.at("step")}].insert(row.at("network"));
+  }
+  Json kept = Json::array();
+  for (const Json& row : rows) {
+    if (at[{row.at("group"), row.at("step")}] == networks[row.at("group")]) kept.push_back(row);
   }
   return kept;
 }
@@ -110,6 +127,7 @@ Json report_entropy(const Study& study, const Json& measured, const EntropySetti
   for (const Json& row : rows) {
     if (row.at("step") == newest[row.at("network")]) last.push_back(row);
   }
+  const Json shared = shared_steps(rows);
   const Names variant = {"output", "form", "bound"};
   Json scales = Json::array(), figures = Json::array();
   for (const auto& [key, row] : scale) {
@@ -121,7 +139,7 @@ Json report_entropy(const Study& study, const Json& measured, const EntropySetti
                       {"log_n", std::log(static_cast<double>(settings.images))}});
     for (const auto& [name, title] : kEstimates) {
       const Json shown =
-          where(rows, {{"output", key.first}, {"form", key.second}, {"bound", name}});
+          where(shared, {{"output", key.first}, {"form", key.second}, {"bound", name}});
       if (shown.empty()) continue;
       figures.push_back(
           lines(fmt::format("entropy-{}-{}-{}", key.first, key.second, name),
@@ -147,8 +165,8 @@ Json report_entropy(const Study& study, const Json& measured, const EntropySetti
         table("last checkpoint", "mean over a group's networks",
               group_means(last, variant, "information")),
         table("scales", "what was fixed", scales),
-        table("along training", "mean over a group's networks",
-              group_means(rows, with_step, "information")),
+        table("along training", "mean over a group's networks, at steps that all of them have",
+              group_means(shared, with_step, "information")),
         table("networks", "every checkpoint", rows)}},
       {"figures", figures}};
 }
