@@ -419,7 +419,8 @@ class Analyze(unittest.TestCase):
         self.assertEqual(cell.read_bytes(), before)
         resumed = json.loads(cell.with_name(second.name + ".json").read_text())
         self.assertEqual((resumed["linear"], resumed["resumed"]), (result["linear"], True))
-        self.assertIn("2 seeds", self.experiments(path, "summary"))
+        summary = self.experiments(path, "summary")
+        self.assertEqual(summary.count("2 seeds"), 2, summary)  # linear accuracy and kNN
         grid = json.loads(path.read_text())
         path.write_text(json.dumps({**grid, "set": {"evaluation": {"linear_epochs": 3}}}))
         self.assertIn("linear_epochs", self.experiments(path, "summary", code=1))
