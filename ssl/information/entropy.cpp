@@ -100,7 +100,7 @@ Tensor pairwise_entropy(const Tensor& z, double s2, PairwiseBound bound) {
 }
 
 // With x = z_i + s e_i: |e_i|^2 - |x - z_j|^2 / s2 = -D_ij / s2 - 2 e_i . (z_i - z_j) / s. The
-// large |e_i|^2 never appears, and what stands at j = i is 0 but for rounding.
+// large |e_i|^2 never appears, and what stands at j = i is 0.
 Tensor mixture_information(const Tensor& z, double s2, const Tensor& noise) {
   constexpr const char* kOp = "mixture_information";
   check(s2 > 0, kOp, "expected s2 > 0, got {}: see pairwise_s2", s2);
@@ -109,7 +109,8 @@ Tensor mixture_information(const Tensor& z, double s2, const Tensor& noise) {
   const Tensor distances = squared_distances(z);
   const Tensor x = z - mean(z, {-2}, /*keepdim=*/true).detach();
   const Tensor shifts = matmul(noise, transpose(x)) - sum(noise * x, {-1}, /*keepdim=*/true);
-  const Tensor exponents = distances * (-0.5 / s2) + shifts / std::sqrt(s2);
+  const Tensor others = 1 - eye(z.size(-2), -1, z.options());  // rounding would leave more than 0
+  const Tensor exponents = distances * (-0.5 / s2) + shifts * others / std::sqrt(s2);
   return std::log(static_cast<double>(z.size(-2))) - mean(logsumexp(exponents, {-1}), {-1});
 }
 
