@@ -2,7 +2,8 @@
 
 usage: torch_step.py MODE BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16]
 MODE joins any of fp32, bf16, cl (channels-last), compile, graphs (with compile: its mode
-"reduce-overhead") and cuda with underscores: bf16_cl_compile.
+"reduce-overhead"), tf32 (f32 convolutions may round to TF32, PyTorch's default on a GPU) and cuda with
+underscores: bf16_cl_compile.
 """
 import json
 import pathlib
@@ -19,6 +20,7 @@ mode = sys.argv[1].split("_")
 batch, channels, size, d, steps = map(int, sys.argv[2:7])
 arch = sys.argv[7] if len(sys.argv) > 7 else "resnet18"
 torch.manual_seed(0)
+torch.backends.cudnn.allow_tf32 = "tf32" in mode
 
 
 class Narrow(ResNet):

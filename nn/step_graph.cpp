@@ -89,7 +89,12 @@ void StepGraph::record(const Tensors& inputs) {
   std::vector<std::uint32_t> versions;
   for (const Tensor& tensor : state) versions.push_back(tensor.version());
   graph_ = std::make_unique<cuda::Graph>(inputs[0].device());
-  graph_->record([&] { outputs_ = run(inputs_); });
+  try {
+    graph_->record([&] { outputs_ = run(inputs_); });
+  } catch (...) {
+    outdate_casts();  // those of a recording that failed were never computed
+    throw;
+  }
   for (std::size_t i = 0; i < state.size(); ++i) {
     if (state[i].version() != versions[i]) written_.push_back(state[i]);
   }

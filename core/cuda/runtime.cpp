@@ -184,7 +184,10 @@ class PinnedInFlight {
  public:
   void add(StoragePtr storage, std::unique_ptr<Event> done) {
     const std::lock_guard lock(mutex_);
-    std::erase_if(copies_, [](const Copy& copy) { return copy.done->query(); });
+    // Up to the first one that is not done: few questions, and order is that of time.
+    const auto pending = std::find_if(copies_.begin(), copies_.end(),
+                                      [](const Copy& copy) { return !copy.done->query(); });
+    copies_.erase(copies_.begin(), pending);
     copies_.push_back({std::move(storage), std::move(done)});
   }
 

@@ -98,12 +98,16 @@ Json report_correlation(const Json& rows) {
   names.push_back("knn");
   names.insert(names.end(), kTerms.begin(), kTerms.end());
   std::vector<const Json*> last;
-  std::map<std::string, std::vector<const Json*>> runs;
+  std::map<std::string, std::vector<const Json*>> runs, methods;
   for (const Json& row : rows) {
-    if (row.at("step") == "end") last.push_back(&row);
-    runs[row.at("network").get<std::string>()].push_back(&row);
+    if (row.at("step") == "end") {
+      last.push_back(&row);
+      methods[row.at("group").get<std::string>()].push_back(&row);
+    } else {
+      runs[row.at("network").get<std::string>()].push_back(&row);
+    }
   }
-  Json between = Json::array(), within = Json::array();
+  Json between = Json::array(), within = Json::array(), of_methods = Json::array();
   for (const std::string& name : names) {
     std::size_t count = 0;
     const auto r = with_accuracy(last, name, count);
@@ -111,6 +115,13 @@ Json report_correlation(const Json& rows) {
                        {"encoders", count},
                        {"rho", r ? Json(r->rho) : Json()},
                        {"p", r ? Json(r->p) : Json()}});
+    for (const auto& [method, members] : methods) {
+      const auto own = with_accuracy(members, name, count);
+      if (own && std::isfinite(own->rho)) {
+        of_methods.push_back(
+            {{"diagnostic", name}, {"group", method}, {"encoders", count}, {"rho", own->rho}});
+      }
+    }
     std::vector<double> of_runs;
     for (const auto& [network, members] : runs) {
       const auto own = with_accuracy(members, name, count);
@@ -126,15 +137,18 @@ Json report_correlation(const Json& rows) {
   }
   return {
       {"notes",
-       {"Spearman's rho with linear accuracy, asked in two ways: do finished encoders rank by the "
-        "diagnostic (one value per training run; runs of one method are alike, so p is too "
-        "small still), and does it follow accuracy along a run (rho over the checkpoints of "
-        "each run, then mean and 95 % interval over runs). The two may differ in sign. Below "
-        "three encoders nothing is said.",
+       {"Spearman's rho with linear accuracy, asked in three ways: do finished encoders rank by "
+        "the diagnostic (one value per training run; runs of one method are alike, so p is too "
+        "small still), do those of one method, and does it follow accuracy along a run (rho over "
+        "the checkpoints of each run, then mean and 95 % interval over runs). They may differ in "
+        "sign. Below three encoders nothing is said.",
         "Diagnostics of the encoder's features of two training views of test images; the "
-        "bound's terms with all training images of the probe labelled."}},
+        "bound's terms with all training images of the probe labelled, so that labelled and "
+        "unlabelled term are errors of a linear readout themselves, near accuracy by their "
+        "making."}},
       {"tables",
        {table("rank correlations", "of finished encoders with linear accuracy", between),
+        table("within methods", "of the finished encoders of each group", of_methods),
         table("within runs", "of each run's checkpoints with linear accuracy", within),
         table("encoders", "every encoder", rows)}},
       {"figures", Json::array()}};

@@ -48,8 +48,12 @@ Network network_of(std::shared_ptr<nn::ResNet> encoder, Device device) {
 NetworkPair pair_of(const std::shared_ptr<Branch>& branch, Device device) {
   freeze(*branch, device);
   return {computed_on(device, [branch](const Tensor& x) { return branch->encoder(x); }),
-          computed_on(device,
-                      [branch](const Tensor& x) { return branch->expander(branch->encoder(x)); })};
+          computed_on(device, [branch](const Tensor& h) { return branch->expander(h); })};
+}
+
+/// Images to embeddings.
+Network composed(const NetworkPair& networks) {
+  return [networks](const Tensor& x) { return networks.expander(networks.encoder(x)); };
 }
 
 /// step-000000012.safetensors -> 12.
@@ -99,12 +103,12 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
                  path.string());
     }
     if (!subject.checkpoints.empty()) {
-      subject.expander = load_pair(subject.checkpoints.back().second, device).expander;
+      subject.expander = composed(load_pair(subject.checkpoints.back().second, device));
     }
   } else {
     check(fs::exists(file), "analyze", "expected a file or a run directory, got no '{}'",
           path.string());
-    if (has_expander(file)) subject.expander = load_pair(file, device).expander;
+    if (has_expander(file)) subject.expander = composed(load_pair(file, device));
   }
   const auto trained = std::make_shared<TrainedEncoder>(load_encoder(file, ""));
   subject.config = trained->config;

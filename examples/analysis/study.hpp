@@ -55,7 +55,7 @@ struct Subject {
 Subject read_measured(const std::filesystem::path& file);
 void write_measured(const Subject& subject, const std::filesystem::path& file);
 
-/// An encoder and what follows it: images to features, images to embeddings.
+/// An encoder and what follows it: images to features, features to embeddings.
 struct NetworkPair {
   Network encoder, expander;
 };

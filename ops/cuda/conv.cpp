@@ -170,9 +170,9 @@ void describe(const Problem& p, fe::graph::Graph& graph) {
 }
 
 /// The properties of algorithms that are ruled out.
-std::vector<fe::NumericalNote_t> unwanted(DType dtype) {
-  std::vector<fe::NumericalNote_t> notes{fe::NumericalNote_t::DOWN_CONVERT_INPUTS,
-                                         fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION};
+std::vector<fe::NumericalNote_t> unwanted(DType dtype, bool any_reduction) {
+  std::vector<fe::NumericalNote_t> notes{fe::NumericalNote_t::DOWN_CONVERT_INPUTS};
+  if (!any_reduction) notes.push_back(fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION);
   // For f32, tensor cores mean TF32.
   if (dtype == DType::f32 && !allow_tf32()) notes.push_back(fe::NumericalNote_t::TENSOR_CORE);
   if (are_deterministic_algorithms_enabled()) {
@@ -239,7 +239,9 @@ fe::error_t build_fastest(const Problem& p, fe::graph::Graph& graph, cudnnHandle
   return graph.build_plan_at_index(handle, fastest);
 }
 
-Plan make_plan(const Problem& p, cudnnHandle_t handle, OperandMap& operands, Device gpu) {
+/// `any_reduction`: also one whose sums are below f32.
+Plan make_plan(const Problem& p, cudnnHandle_t handle, OperandMap& operands, Device gpu,
+               bool any_reduction = false) {
   auto graph = std::make_unique<fe::graph::Graph>();
   describe(p, *graph);
   fe::error_t result = graph->validate();
@@ -248,7 +250,7 @@ Plan make_plan(const Problem& p, cudnnHandle_t handle, OperandMap& operands, Dev
     result = graph->create_execution_plans({fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK});
   }
   if (result.is_good()) {
-    graph->deselect_numeric_notes(unwanted(p.dtype));
+    graph->deselect_numeric_notes(unwanted(p.dtype, any_reduction));
     graph->deselect_workspace_greater_than(static_cast<std::int64_t>(workspace_limit()));
     result = graph->check_support(handle);
   }
@@ -259,6 +261,9 @@ Plan make_plan(const Problem& p, cudnnHandle_t handle, OperandMap& operands, Dev
   }
   std::int64_t workspace = 0;
   if (result.is_good()) result = graph->get_workspace_size(workspace);
+  if (result.is_bad() && p.dtype == DType::bf16 && !any_reduction) {
+    return make_plan(p, handle, operands, gpu, /*any_reduction=*/true);
+  }
   if (result.is_bad()) return {nullptr, result.get_message(), 0};
   return {std::move(graph), "", static_cast<std::size_t>(workspace)};
 }
@@ -285,13 +290,16 @@ std::optional<std::string> try_run(const Problem& p, const Tensor& left, const T
   const Lease<cudnnHandle_t> lease = handles().lease(gpu);
   OperandMap operands{
       {p.left(), left.raw_data()}, {p.right(), right.raw_data()}, {p.out(), out.raw_data()}};
-  const Plan& plan = (*plans)[static_cast<std::size_t>(gpu.index)].find_or_make(
+  Plan& plan = (*plans)[static_cast<std::size_t>(gpu.index)].find_or_make(
       p.key(gpu), [&] { return make_plan(p, lease.handle, operands, gpu); });
   if (!plan.graph) return plan.reason;
   const Workspace workspace(plan.workspace, gpu);
-  fe::error_t result = plan.graph->execute(lease.handle, operands, workspace.data());
-  internal_check(result.is_good(), name_of(p.pass), "cuDNN: {}", result.get_message());
-  return std::nullopt;
+  const fe::error_t result = plan.graph->execute(lease.handle, operands, workspace.data());
+  if (result.is_good()) return std::nullopt;
+  check_cuda(cudaPeekAtLastError(), name_of(p.pass));  // not the plan's fault alone
+  check_not_recording("a convolution that its plan can compute");
+  plan = {nullptr, result.get_message(), 0};
+  return plan.reason;
 }
 
 /// x, or a copy that begins at an address which the plans are made for.

@@ -85,27 +85,35 @@ std::vector<std::int32_t> to_host(const Tensor& infos) {
 /// until the GPU is done (to_host).
 class Call {
  public:
-  explicit Call(const char* op) : op_(op) { check_cusolver(cusolverDnCreateParams(&params_), op); }
+  explicit Call(const char* op) : op_(op) {
+    check_not_recording("a factorisation");  // cuSOLVER may wait for the GPU
+    check_cusolver(cusolverDnCreateParams(&params_), op);
+  }
   ~Call() { cusolverDnDestroyParams(params_); }
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
   cusolverDnParams_t params() const { return params_; }
   void check(cusolverStatus_t status) const { check_cusolver(status, op_); }
-  void allocate(std::size_t on_gpu, std::size_t on_host, Device gpu) {
+  /// Matrices share the GPU's memory, where calls follow one another; the CPU's is each one's own.
+  void allocate(std::size_t on_gpu, std::size_t on_host, std::int64_t matrices, Device gpu) {
     gpu_.emplace(on_gpu, gpu);
-    host_.resize(on_host);
+    host_bytes_ = on_host;
+    host_.resize(on_host * static_cast<std::size_t>(matrices));
   }
   void* gpu() const { return gpu_->data(); }
   std::size_t gpu_bytes() const { return gpu_->bytes(); }
-  void* host() { return host_.data(); }
-  std::size_t host_bytes() const { return host_.size(); }
+  void* host(std::int64_t matrix) {
+    return host_.data() + host_bytes_ * static_cast<std::size_t>(matrix);
+  }
+  std::size_t host_bytes() const { return host_bytes_; }
 
  private:
   const char* op_;
   cusolverDnParams_t params_ = nullptr;
   std::optional<Workspace> gpu_;
   std::vector<char> host_;
+  std::size_t host_bytes_ = 0;
 };
 
 /// Zeros above the diagonal; and info[matrix], if it is 0, becomes the order of the first leading
@@ -144,11 +152,11 @@ void cholesky(const Tensor& x, const Tensor& out) {
     call.check(cusolverDnXpotrf_bufferSize(lease.handle, call.params(), CUBLAS_FILL_MODE_UPPER, n,
                                            kDataType<T>, out.raw_data(), n, kDataType<T>, &on_gpu,
                                            &on_host));
-    call.allocate(on_gpu, on_host, gpu);
+    call.allocate(on_gpu, on_host, count, gpu);
     for (std::int64_t i = 0; i < count; ++i) {
       call.check(cusolverDnXpotrf(lease.handle, call.params(), CUBLAS_FILL_MODE_UPPER, n,
                                   kDataType<T>, out.data<T>() + i * n * n, n, kDataType<T>,
-                                  call.gpu(), call.gpu_bytes(), call.host(), call.host_bytes(),
+                                  call.gpu(), call.gpu_bytes(), call.host(i), call.host_bytes(),
                                   info.data<std::int32_t>() + i));
     }
     for_each("cholesky", out, out.numel(),
@@ -221,12 +229,12 @@ void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors) {
     call.check(cusolverDnXsyevd_bufferSize(
         lease.handle, call.params(), mode, CUBLAS_FILL_MODE_UPPER, n, kDataType<T>, work.raw_data(),
         n, kDataType<T>, values.raw_data(), kDataType<T>, &on_gpu, &on_host));
-    call.allocate(on_gpu, on_host, gpu);
+    call.allocate(on_gpu, on_host, count, gpu);
     for (std::int64_t i = 0; i < count; ++i) {
       call.check(cusolverDnXsyevd(lease.handle, call.params(), mode, CUBLAS_FILL_MODE_UPPER, n,
                                   kDataType<T>, work.data<T>() + i * n * n, n, kDataType<T>,
                                   values.data<T>() + i * n, kDataType<T>, call.gpu(),
-                                  call.gpu_bytes(), call.host(), call.host_bytes(),
+                                  call.gpu_bytes(), call.host(i), call.host_bytes(),
                                   info.data<std::int32_t>() + i));
     }
   });
@@ -253,13 +261,13 @@ void svdvals(const Tensor& x, const Tensor& values) {
         lease.handle, call.params(), 'N', 'N', most, least, kDataType<T>, work.raw_data(), most,
         kDataType<T>, values.raw_data(), kDataType<T>, nullptr, most, kDataType<T>, nullptr, least,
         kDataType<T>, &on_gpu, &on_host));
-    call.allocate(on_gpu, on_host, gpu);
+    call.allocate(on_gpu, on_host, count, gpu);
     for (std::int64_t i = 0; i < count; ++i) {
       call.check(cusolverDnXgesvd(
           lease.handle, call.params(), 'N', 'N', most, least, kDataType<T>,
           work.data<T>() + i * most * least, most, kDataType<T>, values.data<T>() + i * least,
           kDataType<T>, nullptr, most, kDataType<T>, nullptr, least, kDataType<T>, call.gpu(),
-          call.gpu_bytes(), call.host(), call.host_bytes(), info.data<std::int32_t>() + i));
+          call.gpu_bytes(), call.host(i), call.host_bytes(), info.data<std::int32_t>() + i));
     }
   });
   for (const std::int32_t code : to_host(info)) {

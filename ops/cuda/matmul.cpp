@@ -256,10 +256,10 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
                    nest.strides[static_cast<std::size_t>(which)][last]);
   };
   const Operand of_out(m, n, n, 1, nest.strides[2][last]);
-  // There are no epilogues in f64.
-  const Bias way = !bias.defined()           ? Bias::none
-                   : a.dtype() == DType::f64 ? Bias::in_out
-                                             : Bias::epilogue;
+  // There are no epilogues in f64, and they read a bias in vectors.
+  const Bias way = !bias.defined()                                              ? Bias::none
+                   : a.dtype() == DType::f64 || alignment(bias.raw_data()) < 16 ? Bias::in_out
+                                                                                : Bias::epilogue;
 
   // One batch of products per outer index of the batch dimensions.
   std::int64_t products = 1;

@@ -131,6 +131,10 @@ class Analyze(unittest.TestCase):
         for row in rows:
             self.assertEqual(row["vacuous"], row["sum"] >= 1)
             self.assertEqual(row["violated"], row["risk"] > row["sum"])
+            quoted = row["invariance"] + row["unlabelled_term"] + row["labelled_term"]
+            self.assertAlmostEqual(row["quoted_sum"], quoted)
+            self.assertEqual(row["quoted_vacuous"], quoted >= 1)
+            self.assertEqual(row["quoted_violated"], row["risk"] > quoted)
         self.assertEqual({row["at"] for row in rows}, {"20", "d"})
         self.assertTrue(all(row["labelled"] == 1000 for row in self.rows("bound", "not run")
                             if row["network"].endswith("vicreg0")))

@@ -20,11 +20,11 @@ SCRIPT = ROOT / "scripts/gpu_check"
 
 JUNIT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"/>
 <testcase name="c"><skipped message="no"/></testcase>{}</testsuite></testsuites>"""
-TEST_CUDA = """
-import pathlib, sys
-report = next(a for a in sys.argv if a.startswith("junit::out="))[len("junit::out="):]
-pathlib.Path(report).write_text({report!r})
-sys.exit({code})
+TEST_CUDA = """#!/bin/sh
+for argument in "$@"; do
+  case $argument in junit::out=*) printf %s '{report}' > "${{argument#junit::out=}}";; esac
+done
+exit {code}
 """
 BENCH_STEP = 'import json; print("warm"); print(json.dumps({"median_s": 0.004}))\n'
 SANITIZER = 'print("========= ERROR SUMMARY: 0 errors")\n'
@@ -53,7 +53,7 @@ class GpuCheck(unittest.TestCase):
 
     def pretend(self, name: str, text: str) -> None:
         path = self.bin / name
-        path.write_text(f"#!{sys.executable}\n{text}")
+        path.write_text(text if text.startswith("#!") else f"#!{sys.executable}\n{text}")
         path.chmod(0o755)
 
     def pretend_gpu(self, failing: bool = False, endless: bool = False) -> None:
@@ -106,7 +106,7 @@ class GpuCheck(unittest.TestCase):
         self.pretend_gpu(failing=True)
         found = self.check("--stages", "tests", code=1)
         self.assertEqual(found["stages"]["tests"]["result"], "failed")
-        self.assertEqual(found["stages"]["tests"]["failures"], ["d"])
+        self.assertEqual(found["stages"]["tests"]["failures"], ["test_cuda: d"])
 
     def test_what_goes_wrong_costs_nothing_else(self) -> None:
         self.pretend_gpu()
@@ -115,14 +115,37 @@ class GpuCheck(unittest.TestCase):
         self.pretend("bench_step", 'import json, sys\nif "f32" in sys.argv: sys.exit("no plan")\n' + BENCH_STEP)
         self.pretend("compute-sanitizer", "import subprocess, sys, time\n"
                      "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])\ntime.sleep(100)\n")
-        found = self.check("--stages", "tests,sanitizer,benchmark", "--minutes", "0.05", code=1)["stages"]
+        self.check("--stages", "tests", code=1)
+        found = self.check("--stages", "sanitizer,benchmark", "--minutes", "0.05", code=1)["stages"]
         self.assertEqual({stage["result"] for stage in found.values()}, {"failed"})
-        self.assertIn("exit code 139", found["tests"]["why"])
-        self.assertIn("not finished in time", found["sanitizer"]["why"])
+        self.assertIn("test_ops 11 of 11 ended with exit code 139", found["tests"]["why"])
+        self.assertEqual(found["tests"]["passed"], 4)
+        self.assertEqual(found["sanitizer"]["checks"]["racecheck bf16"], "not finished in time")
         self.assertIn("f32 256: exit code 1: no plan", found["benchmark"]["why"])
         self.assertEqual(found["benchmark"]["steps"]["bf16 256"]["invar"]["median_s"], 0.004)
         self.pretend("test_ops", TEST_CUDA.format(report="<testsuites>", code=0))
-        self.assertIn("ParseError", self.check("--stages", "tests", code=1)["stages"]["tests"]["why"])
+        self.assertIn("test_ops 1 of 11 ended with exit code 0: it printed nothing",
+                      self.check("--stages", "tests", code=1)["stages"]["tests"]["why"])
+
+    def test_a_build_is_packed_with_its_libraries(self) -> None:
+        archive, tar = self.folder / "build.tar.xz", shutil.which("tar")
+        command = [sys.executable, str(SCRIPT), "--bin", str(self.bin), "--pack", str(archive)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("got no test_cuda, test_ops, bench_step, pretrain", done.stderr)
+        for name in ("test_cuda", "test_ops", "bench_step", "pretrain"):
+            shutil.copy(tar, self.bin / name)
+        subprocess.run(command, check=True, capture_output=True)
+        there = self.folder / "elsewhere"
+        there.mkdir()
+        subprocess.run([tar, "xf", archive], cwd=there, check=True)
+        packed = {path.name for path in (there / "bin").iterdir()}
+        libraries = {line.split()[0] for line in subprocess.run(
+            ["ldd", tar], capture_output=True, text=True).stdout.splitlines() if "=>" in line}
+        self.assertEqual(packed - {"test_cuda", "test_ops", "bench_step", "pretrain"},
+                         {name for name in libraries if not name.startswith(("libc.", "libm."))})
+        self.assertIn("GNU tar", subprocess.run([there / "bin" / "pretrain", "--version"], check=True,
+                                                capture_output=True, text=True).stdout)
 
     def test_a_long_training_goes_on_later(self) -> None:
         self.pretend_gpu(endless=True)

@@ -87,6 +87,13 @@ class GpuTraining(unittest.TestCase):
         self.assert_graphs_change_nothing("byol", objective={"name": "byol"})
         self.assert_graphs_change_nothing("sigreg", objective={"name": "sigreg"})
 
+    def test_a_refused_graph_changes_nothing_in_bf16(self) -> None:
+        changes = {"objective": {"name": "vicreg_logdet"}}
+        plain = self.train("refused-plain", training={"precision": "bf16"}, **changes)
+        refused = self.train("refused", "no cuda_graph: [graph] expected work",
+                             training={"precision": "bf16", "cuda_graph": True}, **changes)
+        self.assert_same_run(refused, plain)
+
     def test_what_no_graph_can_hold_is_said(self) -> None:
         for name, says in (("vicreg_logdet", "no cuda_graph: [graph] expected work"),
                            ("moco_v3", "no cuda_graph: [graph] expected work"),

@@ -554,11 +554,13 @@ TEST_CASE("shrinking unrelated views does not pay: PairDist's own s2, LogDet's o
   const Json pairdist = {{"name", "vicreg_pairdist"}}, logdet = {{"name", "vicreg_logdet"}};
   // Twice the limit of Note [Collapse under an invariance term].
   const Json collapsing = {{"name", "vicreg_pairdist"}, {"s2", 2 * 2 * 32 / (8 * 25.0)}};
+  const Json too_noisy = {{"name", "vicreg_logdet"}, {"beta", 2 * 10 / (4 * 25.0)}};
   for (double scale = 1e-3; scale < 0.1; scale *= 2) {
     CAPTURE(scale);
     CHECK(loss_at(pairdist, 2 * scale) < loss_at(pairdist, scale));
     CHECK(loss_at(logdet, 2 * scale) < loss_at(logdet, scale));
     CHECK(loss_at(collapsing, 2 * scale) > loss_at(collapsing, scale));
+    CHECK(loss_at(too_noisy, 2 * scale) > loss_at(too_noisy, scale));
   }
 }
 

@@ -79,11 +79,11 @@ namespace {
 CachingAllocator* own_allocator = nullptr;
 std::unique_ptr<Recording> being_recorded;
 
-void check_not_recording() {
-  check(!being_recorded, "graph", "expected work that can be recorded, got work that cannot");
-}
-
 }  // namespace
+
+void check_not_recording(const char* what) {
+  check(!being_recorded, "graph", "expected work that can be recorded, got {}", what);
+}
 
 CachingAllocator* make_allocator(int index) {
   check_index(index);
@@ -127,7 +127,7 @@ void start(Recording* recording, int) {
 // --- copies
 
 void copy_bytes(void* to, Device, const void* from, Device, std::size_t bytes) {
-  check_not_recording();
+  check_not_recording("a copy between CPU and GPU");
   const OnDevice now;
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
@@ -162,7 +162,7 @@ CUstream_st* current_stream(int index) {
 }
 void synchronize(Device gpu) {
   check_index(gpu.index);
-  check_not_recording();
+  check_not_recording("an operation that waits for the GPU");
 }
 Stream::Stream(Device gpu) : gpu_(gpu), stream_(nullptr) { check_index(gpu.index); }
 Stream::~Stream() = default;
