@@ -18,6 +18,7 @@
 #include <invar/ssl/information/linearisation.hpp>
 #include <invar/ssl/information/vicreg_floor.hpp>
 #include <invar/ssl/objective.hpp>
+#include <nlohmann/json.hpp>
 
 using namespace invar;
 using namespace invar::ssl;
@@ -236,7 +237,8 @@ TEST_CASE("InfoNCE is a squared distance less a pairwise estimate of the entropy
     const double own = mean(log(1 - 1 / sums)).item();
     const double close = mean(sum(square(x - y), {1})).item() / (2 * temperature);
     const auto simclr = make_objective({{"name", "simclr"}, {"temperature", temperature}}, 6);
-    const double loss = (*simclr)({.embeddings = {x, y}}).loss.item();
+    const EmbeddedBatch batch = {.embeddings = {x, y}};
+    const double loss = (*simclr)(batch).loss.item();
     error = std::max(error, std::abs(loss - (close + std::log(80.0) - estimate + own)));
   }
   CAPTURE(error);
