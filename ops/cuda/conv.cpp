@@ -14,6 +14,7 @@
 
 #include <cmath>
 #include <invar/core/cuda/error.hpp>
+#include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/cuda/conv_plain.hpp>
 #include <invar/ops/cuda/kernels.hpp>
@@ -294,7 +295,7 @@ std::optional<std::string> try_run(const Problem& p, const Tensor& left, const T
       p.key(gpu), [&] { return make_plan(p, lease.handle, operands, gpu); });
   if (!plan.graph) return plan.reason;
   const Workspace workspace(plan.workspace, gpu);
-  const fe::error_t result = plan.graph->execute(lease.handle, operands, workspace.data());
+  fe::error_t result = plan.graph->execute(lease.handle, operands, workspace.data());
   if (result.is_good()) return std::nullopt;
   check_cuda(cudaPeekAtLastError(), name_of(p.pass));  // not the plan's fault alone
   check_not_recording("a convolution that its plan can compute");
