@@ -138,7 +138,8 @@ int pretrain_main(int argc, char** argv) {
   std::vector<std::string> overrides;
   std::optional<std::uint64_t> seed;
   bool resume = false;
-  app.add_option("config", config_path, "JSON configuration (examples/configs has some)");
+  app.add_option("config", config_path,
+                 "JSON configuration (examples/configs has some, docs/configuration.md every key)");
   app.add_option("--out", out, "run directory, made by this program")->required();
   app.add_option("--set", overrides, "override a value: training.epochs=3")
       ->expected(1)
