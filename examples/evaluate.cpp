@@ -3,7 +3,7 @@
 //   evaluate runs/first/encoder.safetensors
 //   evaluate runs/first/checkpoints/best.safetensors --data '{"name": "cifar10", "root": "..."}'
 //
-// Data and test view are those that the encoder was trained with, unless given.
+// The test view is the one that the encoder was trained with, and so are the data unless given.
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
