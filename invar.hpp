@@ -1,5 +1,7 @@
 #pragma once
-// Everything at once, for programs that are not worried about compile time.
+// Tensors, operations, differentiation and networks at once, for programs that are not worried
+// about compile time. Data sets and objectives have headers of their own: <invar/data/..>,
+// <invar/ssl/..>.
 #include <invar/autodiff/functional.hpp>
 #include <invar/autodiff/gradcheck.hpp>
 #include <invar/autodiff/profiler.hpp>

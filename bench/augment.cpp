@@ -114,6 +114,10 @@ double loader_views_per_second(int workers, double seconds) {
 
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
+  if (argc > 2 || !(seconds > 0)) {
+    fmt::print(stderr, "usage: bench_augment [seconds per figure]\n");
+    return 2;
+  }
   nlohmann::ordered_json result = {
       {"colour 32x32, one core", views_per_second(pipeline_from(kColour), {32, 32, 3}, seconds)},
       {"colour 375x500 to 224x224, blur, one core",

@@ -48,6 +48,10 @@ std::pair<double, double> time_of(double seconds, int calls, const F& f) {
 
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
+  if (argc > 2 || !(seconds > 0)) {
+    fmt::print(stderr, "usage: bench_overhead [seconds per figure]\n");
+    return 2;
+  }
   const Tensor x = randn({4, 4}, {.requires_grad = true});
   const Tensor y = randn({4, 4}, {.requires_grad = true});
   const auto forward = [&] {

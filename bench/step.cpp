@@ -68,6 +68,12 @@ std::string take_option(std::vector<std::string>& args, std::string_view name,
   return value;
 }
 
+std::int64_t positive(const std::string& text) {
+  const std::int64_t number = std::atoll(text.c_str());
+  check(number >= 1, "bench_step", "expected numbers of at least 1, got {}", text);
+  return number;
+}
+
 int run(std::vector<std::string> args) {
   const std::string trace = take_option(args, "--profile");
   const std::string precision = take_option(args, "--precision", "f32");
@@ -83,9 +89,8 @@ int run(std::vector<std::string> args) {
         "[--precision f32|bf16] [--device cpu|cuda] [--cuda-graph on|off] [--profile TRACE], got "
         "{} arguments",
         args.size());
-  const std::int64_t batch = std::stoll(args[0]), channels = std::stoll(args[1]),
-                     size = std::stoll(args[2]), d = std::stoll(args[3]),
-                     steps = std::stoll(args[4]);
+  const std::int64_t batch = positive(args[0]), channels = positive(args[1]),
+                     size = positive(args[2]), d = positive(args[3]), steps = positive(args[4]);
   const std::string arch = args.size() == 6 ? args[5] : "resnet18";
   check(arch == "resnet18" || arch == "resnet50" || arch == "narrow16", "bench_step",
         "expected resnet18, resnet50 or narrow16, got {}", arch);

@@ -170,7 +170,8 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
 ///        the classes are in root/train and in root/test or root/val;
 ///        without root/train, root itself holds the training classes
 ///   {"name": "idx", "train": {"images": "...", "labels": "..."}, "test": {...},
-///    "classes": ["...", ...]}                    test and classes may be left out
+///    "classes": ["...", ...]}                    classes may be left out, and the half that is not
+///                                                asked for
 ///
 /// Unknown names and keys are an Error that names the nearest one that exists.
 DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback& progress = {});

@@ -47,7 +47,12 @@ Json networks(const app::Study& study) {
 
 void analyze(const app::StudyOptions& options, const std::vector<std::string>& experiments,
              const app::Settings& settings, const std::filesystem::path& out, bool resume) {
+  check(resume || !std::filesystem::exists(out / "analysis.json"), "analyze",
+        "expected a folder without an analysis, got '{}' with 'analysis.json': complete it with "
+        "--resume, or choose another --out",
+        out.string());
   app::Study study(options);
+  app::check_counts(settings, experiments, study);
   app::measure(study, experiments, settings, out / "networks", resume);
   Json analysis = {{"invar", version()},
                    {"data", study.data},
@@ -114,6 +119,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100));
   cli.add_option("--device", device, "of the networks: cpu, cuda or cuda:N")->capture_default_str();
   cli.add_option("--seed", options.seed, "of noise, order of images and controls")
+      ->check(app::seed_error)
       ->capture_default_str();
   CLI11_PARSE(cli, argc, argv);
   try {

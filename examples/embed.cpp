@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
     trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
     const DatasetPtr images = experiment.load(split == "train" ? Split::train : Split::test);
+    app::check_channels(trained, *images);
     if (trained.averaged) {
       const DatasetPtr train = split == "train" ? images : experiment.load(Split::train);
       app::refresh_if_averaged("embed", trained, train, experiment, device);

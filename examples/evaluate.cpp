@@ -3,7 +3,7 @@
 //   evaluate runs/first/encoder.safetensors
 //   evaluate runs/first/checkpoints/best.safetensors --data '{"name": "cifar10", "root": "..."}'
 //
-// Data and test view are those that the encoder was trained with, unless given.
+// The test view is the one that the encoder was trained with, and so are the data unless given.
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -12,6 +12,7 @@
 
 #include "common/encoder_file.hpp"
 #include "common/experiment.hpp"
+#include "common/run_directory.hpp"
 #include "common/scoring.hpp"
 
 using namespace invar;
@@ -30,12 +31,13 @@ int main(int argc, char** argv) {
   app.add_option("--epochs", linear.epochs, "of the linear probe")->capture_default_str();
   app.add_option("--lr", linear.learning_rate, "of the linear probe")->capture_default_str();
   app.add_option("--seed", linear.seed, "of the linear probe")
-      ->check(CLI::NonNegativeNumber)
+      ->check(app::seed_error)
       ->capture_default_str();
   app.add_option("--out", out, "write the JSON result here too");
   CLI11_PARSE(app, argc, argv);
   try {
     app::check_options(knn, linear);
+    if (!out.empty()) app::check_writable("--out", out);
     const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);
     trained.encoder.to(device);
@@ -43,6 +45,7 @@ int main(int argc, char** argv) {
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
     app::check_classes(*train, *test);
+    app::check_channels(trained, *train);
     app::refresh_if_averaged("evaluate", trained, train, experiment, device);
     const auto features = [&](const DatasetPtr& images, const char* label) {
       return app::features_of(trained.encoder, images, experiment.test_view, label, device);

@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "where the choices go")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
+    app::check_writable("--out", out);
     Json config = app::read_json(config_path);
     for (const std::string& assignment : overrides) app::apply_override(config, assignment);
     if (config.contains("training")) config["training"].erase("conv_choices");

@@ -18,6 +18,7 @@
 #include <invar/ssl/objectives/w_mse.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace invar::ssl {
 namespace {
@@ -102,6 +103,25 @@ void check_batch(const std::string& name, Objective::Needs needs, const Embedded
   }
 }
 
+void check_output(const std::string& name, const ObjectiveOutput& output) {
+  const auto check_number = [&](const std::string& what, const Tensor& value) {
+    check(value.defined(), name, "expected {} of one number, got an undefined tensor", what);
+    check(value.numel() == 1, name, "expected {} of one number, got {}: take the mean or the sum",
+          what, value.shape());
+  };
+  check_number("a loss", output.loss);
+  // What else stands in a line of a run's metrics.jsonl.
+  std::set<std::string> taken = {"step", "epoch", "loss", "lr", "train_seconds", "floor"};
+  for (const auto& [term, value] : output.terms) {
+    check(
+        taken.insert(term).second, name,
+        "expected terms with names of their own, got another \"{}\": in the log they stand beside "
+        "each other, the loss, its floor, the step, the epoch, the rate and the time",
+        term);
+    check_number(fmt::format("a term \"{}\"", term), value);
+  }
+}
+
 }  // namespace
 
 ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
@@ -112,7 +132,9 @@ ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
   for (Tensors* tensors : {&wide.embeddings, &wide.targets}) {
     for (Tensor& z : *tensors) z = invar::to(z, computed_in(z.dtype()));
   }
-  return compute(wide);
+  ObjectiveOutput output = compute(wide);
+  check_output(name_, output);
+  return output;
 }
 
 double Objective::target_decay(double) const {
@@ -143,6 +165,8 @@ std::unique_ptr<Objective> make_objective(const Json& config, std::int64_t dim) 
          nearest_word(name, objective_names()));
   }
   auto objective = maker->second(reader, dim);
+  check(objective != nullptr, "make_objective",
+        "expected an objective from the maker of \"{}\", got a null pointer", name);
   reader.finish();
   return objective;
 }

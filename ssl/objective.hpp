@@ -72,6 +72,10 @@ class Objective : public nn::Module {
   /// Error unless there are embeddings of at least two views, all of one shape [n, d] with n >= 2
   /// and d >= 1 and of one floating dtype, and what the objective needs beside them. A module's
   /// modes apply: in eval mode buffers are used but not changed.
+  ///
+  /// Error, too, if what it computes is not a loss of one number and terms of one number each,
+  /// under names that differ from each other and from what is logged beside them: "loss", "step",
+  /// ...
   ObjectiveOutput operator()(const EmbeddedBatch& batch);
   ObjectiveOutput operator()(const Tensors& embeddings) {
     return (*this)(EmbeddedBatch{.embeddings = embeddings});

@@ -1,6 +1,6 @@
 """Checks of the source tree itself.
 
-usage: check_tree.py ROOT arrows|sources|engine|hygiene|self-test
+usage: check_tree.py ROOT arrows|sources|engine|hygiene|configuration|self-test
 
 arrows     libraries include only what stands before them: core <- ops <- autodiff <- nn <- ssl, and
            data only core and ops; project headers are named <invar/...>
@@ -9,6 +9,8 @@ engine     the autograd engine stays small enough to read in one go: at most 600
            and blank lines not counted
 hygiene    no package registry's host name, no absolute path of somebody's machine, no unfinished
            mark without a reference (an issue number in brackets after it)
+configuration  every key that a configuration may have stands in docs/configuration.md, in its section,
+           and every option of an objective in docs/objectives.md
 self-test  a tree that breaks every rule is reported, a clean one is not
 """
 
@@ -32,6 +34,8 @@ ENGINE_LINES = 600
 BINARY = {".safetensors", ".bin", ".png", ".jpg", ".jpeg", ".gz", ".npy", ".ico"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:<invar/([^/>]+)/[^>]*>|(".*"))')
+# A key that is read from JSON: reader.get("k", ..), reader.require<T>("k"), get_range(reader, "k", ..).
+KEY = re.compile(r'\b(?:get|require)(?:_\w+|<[^()]*>)?\((?:reader, )?\s*"(\w+)"')
 RULES = [
     ("the host name of a package registry (take it from the machine's own configuration)",
      re.compile(r"\b(?:[\w-]+\.)+(?:debian|ubuntu)\.(?:org|com)\b|\bpypi\.(?:org|python)"
@@ -128,6 +132,34 @@ def hygiene(root: pathlib.Path) -> list[str]:
     return found
 
 
+def configuration(root: pathlib.Path) -> list[str]:
+    found = []
+    keys = 0
+
+    def look_up(source: pathlib.Path, code: str, text: str, where: str) -> None:
+        nonlocal keys
+        for key in sorted({match[1] for match in KEY.finditer(code)} - {"name"}):
+            keys += 1
+            if f"`{key}`" not in text:
+                found.append(f"{source.relative_to(root)}:1: the key \"{key}\" is not in {where}")
+
+    document = root / "docs" / "configuration.md"
+    introduction, *rest = re.split(r"^## ", document.read_text(), flags=re.MULTILINE)
+    sections = {"config": introduction, **{part.split("\n")[0]: part for part in rest}}
+    experiment = root / "examples" / "common" / "experiment.cpp"
+    # From one reader of a section to the next.
+    _, *readers = re.split(r'JsonReader reader\(\w+, "(\w+)"\)', experiment.read_text())
+    for name, code in zip(readers[::2], readers[1::2]):
+        look_up(experiment, code, sections.get(name, ""), f"{document.name}, {name}")
+    for name, source in (("data", root / "data" / "dataset.cpp"), ("views", root / "data" / "transforms.cpp")):
+        look_up(source, source.read_text(), sections.get(name, ""), f"{document.name}, {name}")
+    objectives = root / "docs" / "objectives.md"
+    for source in sorted((root / "ssl" / "objectives").glob("*.cpp")):
+        look_up(source, source.read_text(), objectives.read_text(), objectives.name)
+    print(f"{keys} keys of configurations")
+    return found
+
+
 def self_test() -> list[str]:
     mark = "TO" + "DO"
     home = "/" + "home/somebody"
@@ -173,13 +205,29 @@ def self_test() -> list[str]:
             source.write_text("int a;\n" * count + "// said\n")
             if bool(engine(root)) != (count > ENGINE_LINES):
                 found.append(f"engine judges {count} lines wrongly")
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        for name, text in (("examples/common/experiment.cpp", 'JsonReader reader(json, "training");\n'
+                            'reader.get("epochs", 1); JsonReader reader(json, "schedule");\n'
+                            'reader.require<int>("said");\n'),
+                           ("data/dataset.cpp", 'reader.get<bool>("grey", false);\n'),
+                           ("data/transforms.cpp", 'get_range(reader, "scale", {});\n'),
+                           ("ssl/objectives/a.cpp", 'reader.get("weight", 1.0);\n'),
+                           ("docs/objectives.md", ""),
+                           ("docs/configuration.md", "`grey` `scale` `weight`\n## schedule\n`said` `epochs`\n")):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        reported = [match[1] for match in re.finditer('key "(.*?)"', "\n".join(configuration(root)))]
+        if reported != ["epochs", "grey", "scale", "weight"]:
+            found.append(f"configuration reports {reported}")
     return found
 
 
 def main() -> int:
     root = pathlib.Path(sys.argv[1]).resolve()
     check = {"arrows": lambda: arrows(root), "sources": lambda: sources(root),
-             "engine": lambda: engine(root), "hygiene": lambda: hygiene(root), "self-test": self_test}[sys.argv[2]]
+             "engine": lambda: engine(root), "hygiene": lambda: hygiene(root),
+             "configuration": lambda: configuration(root), "self-test": self_test}[sys.argv[2]]
     found = check()
     for line in found:
         print(line)

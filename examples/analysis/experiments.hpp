@@ -100,6 +100,10 @@ Json paper_settings();
 /// a value that makes no sense is an Error.
 Settings read_settings(const Json& json);
 
+/// Error naming the setting if one of these experiments asks for more images than there are.
+void check_counts(const Settings& settings, const std::vector<std::string>& experiments,
+                  const Study& study);
+
 /// Every setting with its value, for the record.
 Json to_json(const Settings& settings);
 

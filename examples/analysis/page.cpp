@@ -61,7 +61,11 @@ std::string html_table(const Json& table) {
   html += "</tr>\n";
   for (const Json& row : rows) {
     html += "<tr>";
-    for (const std::string& column : columns) html += cell(row.value(column, Json()));
+    for (const std::string& column : columns) {
+      // Controls are of no seed.
+      const bool none = column == "seed" && row.value(column, Json()).is_null();
+      html += none ? "<td>–</td>" : cell(row.value(column, Json()));
+    }
     html += "</tr>\n";
   }
   return html + "</table></details>\n";

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "experiments.hpp"
 
 namespace invar::app {
@@ -107,6 +109,30 @@ Settings read_settings(const Json& json) {
   }
   all.finish();
   return s;
+}
+
+void check_counts(const Settings& s, const std::vector<std::string>& experiments,
+                  const Study& study) {
+  const struct {
+    const char* experiment;
+    const char* key;
+    std::int64_t value;
+    Split split;
+  } counts[] = {{"normality", "images", s.normality.images, Split::test},
+                {"overlap", "images", s.overlap.images, Split::train},
+                {"affine", "images", s.affine.images, Split::test},
+                {"entropy", "images", s.entropy.images, Split::test},
+                {"bound", "test", s.bound.test, Split::test},
+                {"correlation", "images", s.correlation.images, Split::test},
+                {"correlation", "train", s.correlation.train, Split::train},
+                {"correlation", "test", s.correlation.test, Split::test}};
+  for (const auto& count : counts) {
+    if (std::ranges::find(experiments, count.experiment) == experiments.end()) continue;
+    const bool training = count.split == Split::train;
+    const std::int64_t most = (training ? study.train : study.test)->size();
+    check(count.value <= most, fmt::format("{}.{}", count.experiment, count.key),
+          "expected 1 to {} {} images, got {}", most, training ? "training" : "test", count.value);
+  }
 }
 
 Json to_json(const Settings& s) {

@@ -54,6 +54,14 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   return trained;
 }
 
+void check_channels(const TrainedEncoder& trained, const Dataset& images) {
+  const std::int64_t channels = trained.encoder.conv1.weight.size(3);
+  check(images.shape().channels == channels, "load_encoder",
+        "expected images of {} channels, as the encoder was trained on, got {}: an image_folder "
+        "brings them to its \"channels\"",
+        channels, images.shape().channels);
+}
+
 void refresh_batch_norm(nn::ResNet& encoder, const DatasetPtr& train, const Experiment& experiment,
                         Device device) {
   constexpr std::int64_t kBatch = 250, kBatches = 40;

@@ -25,6 +25,9 @@ void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder, 
 /// data set unless it is empty: the programs' option --data.
 TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data);
 
+/// Error unless the encoder takes images of this data set.
+void check_channels(const TrainedEncoder& trained, const Dataset& images);
+
 /// Measures batch-norm's statistics anew, on at most 10,000 of the training images under the test
 /// view: what an average of weights needs before it is of use. The same bits wherever it is called.
 void refresh_batch_norm(nn::ResNet& encoder, const DatasetPtr& train, const Experiment& experiment,

@@ -230,6 +230,7 @@ std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::in
   check(!(reader.has("warmup_steps") && reader.has("warmup_epochs")), "schedule",
         "expected at most one of \"warmup_steps\" and \"warmup_epochs\"");
   o.warmup_steps = reader.get<std::int64_t>("warmup_steps", 0);
+  check(o.warmup_steps >= 0, "schedule", "expected warmup_steps >= 0, got {}", o.warmup_steps);
   const auto warmup_epochs = reader.get<std::int64_t>("warmup_epochs", 0);
   check(
       warmup_epochs >= 0 && warmup_epochs < epochs, "schedule",

@@ -1,6 +1,7 @@
 #pragma once
 // Experiment: a JSON configuration, checked and turned into objects. Everything is read up front,
-// so a misspelt key stops a run before it starts.
+// so a misspelt key stops a run before it starts. docs/configuration.md has every key, and a test
+// that keeps it so.
 //
 //   {"seed": 0,
 //    "data":       {"name": "fashion_mnist"},                  data/dataset.hpp

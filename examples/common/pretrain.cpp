@@ -69,7 +69,7 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
-  experiment.make_objective();  // what is wrong with it is told before the data is read
+  try_objective(experiment);  // what is wrong with it is told before the data is read
   manual_seed(experiment.seed);
   set_conv_algorithm(experiment.training.conv_algorithm);
   set_conv_choices(experiment.training.conv_choices);
@@ -99,7 +99,8 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
 
   Training training(experiment, run, train, test);
-  // From here on only training itself can go wrong: what is refused leaves no directory behind.
+  // What is wrong with the configuration has shown by now: what is refused leaves no directory
+  // behind.
   if (!resuming) run.start();
   static const std::string how_to_resume =
       fmt::format("\npretrain: stopped; go on with --out {} --resume\n", run.path().string());
@@ -114,6 +115,11 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
     evaluate(experiment, training.encoder(), train, test, "random", result);
   }
   training.resume();
+  Json before = Json::object();  // the result of a run that was finished
+  if (training.finished() && std::filesystem::exists(run.path() / "result.json")) {
+    before = read_json(run.path() / "result.json");
+    fmt::print(stderr, "pretrain: this run was finished: it is evaluated again\n");
+  }
   if (!profile.empty()) training.profile(profile);
   training_runs = 1;
   const bool finished = training.run(interrupted);
@@ -124,7 +130,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   if (labelled) evaluate(experiment, training.encoder(), train, test, "trained", result);
   result["steps"] = training.step();
   result["train_seconds"] = training.train_seconds();
-  result["total_seconds"] = seconds_since(start);
+  result["total_seconds"] = before.value("total_seconds", seconds_since(start));
   run.write_json("result.json", result);
   fmt::print("wrote {}\n", (run.path() / "result.json").string());
   return 0;
@@ -138,12 +144,13 @@ int pretrain_main(int argc, char** argv) {
   std::vector<std::string> overrides;
   std::optional<std::uint64_t> seed;
   bool resume = false;
-  app.add_option("config", config_path, "JSON configuration (examples/configs has some)");
+  app.add_option("config", config_path,
+                 "JSON configuration (examples/configs has some, docs/configuration.md every key)");
   app.add_option("--out", out, "run directory, made by this program")->required();
   app.add_option("--set", overrides, "override a value: training.epochs=3")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--seed", seed, "the same as --set seed=N")->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", seed, "the same as --set seed=N")->check(seed_error);
   app.add_flag("--resume", resume, "go on with the run in --out from its last checkpoint");
   app.add_option(
       "--profile", profile,
@@ -155,6 +162,7 @@ int pretrain_main(int argc, char** argv) {
           "that it was started with");
     check(!resume || (overrides.empty() && !seed), "pretrain",
           "expected no --set and no --seed beside --resume: start a new run to change them");
+    if (!profile.empty()) check_writable("--profile", profile);
     handle_signals();
     if (resume) return pretrain(RunDirectory::open(out), true, profile);
     Json config = read_json(config_path);

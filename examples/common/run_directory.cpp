@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <invar/core/file.hpp>
@@ -168,6 +169,22 @@ void apply_override(Json& config, const std::string& assignment) {
     from = dot + 1;
   }
   *at = Json::accept(value) ? parse_json(value, path) : Json(value);
+}
+
+std::string seed_error(const std::string& text) {
+  std::uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, seed);
+  if (read.ec == std::errc() && read.ptr == end) return {};
+  return fmt::format("expected an integer from 0 to 2^64 - 1, got {}", text);
+}
+
+void check_writable(const char* option, const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  check(fs::is_directory(folder), option, "expected a file in a folder that exists, got '{}'",
+        file.string());
+  check(::access(folder.c_str(), W_OK) == 0 && !fs::is_directory(file), option,
+        "expected a file that can be written, got '{}'", file.string());
 }
 
 }  // namespace invar::app

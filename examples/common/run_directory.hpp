@@ -65,4 +65,11 @@ Json read_json(const std::filesystem::path& path);
 /// Sets `path` ("training.epochs") to a value given as text: JSON where it parses, else a string.
 void apply_override(Json& config, const std::string& assignment);
 
+/// What is wrong with the text of an option --seed; empty if nothing is. As CLI11 asks for it,
+/// which takes -1 for 2^64 - 1.
+std::string seed_error(const std::string& text);
+
+/// Error, opened by the option's name, if the file cannot be made: to be asked before the work.
+void check_writable(const char* option, const std::filesystem::path& file);
+
 }  // namespace invar::app

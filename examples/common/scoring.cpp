@@ -3,6 +3,8 @@
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/reduce.hpp>
 #include <optional>
 
 namespace invar::app {
@@ -22,6 +24,12 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
     return {to(batch.views[0], device), to(batch.labels, device)};
   });
   progress.finish();
+  const Tensor zero_or_nan = sum(features.features * 0.0, {1});
+  const auto finite = static_cast<std::int64_t>(sum(eq(zero_or_nan, zero_or_nan)).item());
+  check(finite == images->size(), "evaluation",
+        "expected finite features, got NaN or infinity in those of {} of {} images: the encoder's "
+        "weights are damaged, or its training diverged",
+        images->size() - finite, images->size());
   return features;
 }
 

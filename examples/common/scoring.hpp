@@ -15,7 +15,7 @@ struct Scores {
 };
 
 /// Features of every image under `view`, in order, with a progress line named `label`; they and
-/// their labels are on `device`, where the encoder is.
+/// their labels are on `device`, where the encoder is. Error if a feature is not finite.
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
                                   const Pipeline& view, const std::string& label, Device device);
 

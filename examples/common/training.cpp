@@ -8,6 +8,7 @@
 #include <invar/nn/profile.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/cuda/settings.hpp>
+#include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
@@ -131,6 +132,28 @@ void Networks::members(nn::Members& m) {
   m("target", target);
 }
 
+void try_objective(const Experiment& experiment) {
+  const Device device = experiment.training.device;
+  const std::int64_t n = experiment.training.batch_size;
+  const auto objective = experiment.make_objective();
+  objective->to(device);
+  const auto embeddings = [&](bool trained) {
+    Tensors views;
+    for (std::size_t i = 0; i < experiment.views.size(); ++i) {
+      views.push_back(
+          randn({n, experiment.embedding_dim()}, {.device = device, .requires_grad = trained}));
+    }
+    return views;
+  };
+  ssl::EmbeddedBatch batch{.embeddings = embeddings(true)};
+  if (objective->needs().targets) {
+    batch.targets = embeddings(false);
+    objective->target_decay(0);
+  }
+  if (objective->needs().labels) batch.labels = zeros({n}, {.dtype = DType::i64, .device = device});
+  (*objective)(batch).loss.backward();
+}
+
 Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr images,
                    const DatasetPtr& test)
     : experiment_(experiment),
@@ -152,6 +175,14 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
   check(!networks_.objective->needs().labels || !images->classes().empty(), "pretrain",
         "expected data with labels, got none: the objective \"{}\" is supervised",
         networks_.objective->name());
+  const ImageShape first = loader_.view_shapes()[0];
+  for (const ImageShape& view : loader_.view_shapes()) {
+    check(
+        !options_.joint_views || view == first, "training",
+        "expected views of one size with \"joint_views\", got {} x {} and {} x {} pixels: let them "
+        "have one, or set \"joint_views\" to false",
+        first.height, first.width, view.height, view.width);
+  }
   if (options_.ema_decay > 0) average_.emplace(networks_.online.encoder, options_.ema_decay);
 }
 
@@ -206,7 +237,7 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
   }
   bool told_of_graph = false;
   const std::int64_t steps_per_epoch = loader_.steps_per_epoch();
-  const std::int64_t profile_begin = step_ + 3, profile_end = profile_begin + 5;
+  const std::int64_t resumed_at = step_, profile_begin = step_ + 3, profile_end = profile_begin + 5;
   while (step_ < total_steps_ && !stop) {
     const auto start = std::chrono::steady_clock::now();
     std::optional<ProfilerScope> profiled;
@@ -239,6 +270,10 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
     if (saves) save({});
   }
   finish_steps(0, progress);
+  if (trace_ && step_ < profile_end) {
+    progress.note(fmt::format("no profile: it needs {} steps, there were {}",
+                              profile_end - resumed_at, step_ - resumed_at));
+  }
   if (step_ < total_steps_) {
     save({});
     progress.note(fmt::format("stopped at step {} of {}; go on with --out {} --resume", step_,
@@ -336,10 +371,12 @@ void Training::finish_steps(std::size_t keep, Progress& progress) {
   for (; started_.size() > keep; started_.pop_front()) {
     const StartedStep& step = started_.front();
     const double loss = step.numbers.get().data<const double>()[0];
-    check(std::isfinite(loss), "pretrain",
-          "expected a finite loss, got {} at step {}: training diverged; try a smaller learning "
-          "rate or a longer warm-up. The last checkpoint is good",
-          loss, step.step - 1);
+    const std::int64_t trained = step.step - 1;
+    check(std::isfinite(loss), "pretrain", "expected a finite loss, got {} at step {}: {}{}", loss,
+          trained,
+          trained == 0 ? "nothing is trained yet, so look at the objective and the data"
+                       : "training diverged; try a smaller learning rate or a longer warm-up",
+          checkpoints_.latest() ? ". The last checkpoint is from before" : "");
     epoch_loss_ += loss / steps_per_epoch;
     progress.update(step.step * images_per_step,
                     {{"epoch", static_cast<double>(step.step) / steps_per_epoch}, {"loss", loss}});

@@ -66,6 +66,10 @@ class Networks : public nn::Module {
   void members(nn::Members& m) override;
 };
 
+/// One step of an objective that is thrown away, on random embeddings: throws what training would
+/// throw in its first step.
+void try_objective(const Experiment& experiment);
+
 /// Test images that diagnostics look at along training: the same for every run of a configuration.
 struct FixedImages {
   Tensor images;  ///< [n, H, W, C] under the test view
@@ -83,8 +87,11 @@ class Training {
   /// Goes on from the newest checkpoint, if there is one.
   void resume();
 
+  /// True iff nothing is left to train.
+  bool finished() const { return step_ == total_steps_; }
+
   /// Records five steps, once the first ones have made what is made once; the table of where their
-  /// time went is printed, the trace goes to this file.
+  /// time went is printed, the trace goes to this file. A run with fewer steps says so.
   void profile(std::filesystem::path trace);
 
   /// Trains to the end, or until `stop` is set; true iff it got to the end. A stopped run has saved

@@ -153,6 +153,7 @@ class Analyze(unittest.TestCase):
             self.assertNotIn("nan", (self.out / f"{name}.svg").read_text())
         page = (self.out / "index.html").read_text()
         self.assertEqual(page.count("<svg"), len(names))
+        self.assertGreater(page.count("<td>–</td>"), 0)  # controls are of no seed
         # Self-contained: nothing is loaded, no script runs.
         self.assertEqual(re.findall(r'<script|<link|src=|href=|url\((?!#)', page), [])
 
@@ -177,6 +178,11 @@ class Analyze(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("affine", done.stderr)  # nothing was measured again
         self.assert_same_files(out)
+        done = self.run_program("analyze", *groups, *SMALL, "--out", out)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("complete it with --resume", done.stderr)
+        self.assert_same_files(out)
+        out = self.folder / "kept-partly"
         for change, message in ((["--set", "affine.images=3"], "measured with"), (["--seed", 1], "measured on")):
             done = self.run_program("analyze", *groups, *SMALL, *change, "--out", self.folder / "refused")
             self.assertEqual(done.returncode, 1)
@@ -200,6 +206,7 @@ class Analyze(unittest.TestCase):
             + known["rows"]
         (self.folder / "partly.json").write_text(json.dumps(partly))
         for group, bounds in ((groups[1], {"upper", "lower"}), (groups[3], {"upper", "mixture", "lower"})):
+            out = self.folder / f"kept-{len(bounds)}-bounds"
             done = self.run_program("analyze", "--group", group, "--no-controls", *SMALL, "--out", out,
                                     "--experiments", "entropy")
             self.assertEqual(done.returncode, 0, done.stderr)
@@ -300,6 +307,7 @@ class Analyze(unittest.TestCase):
                 ("did you mean \"draws\"", group + ["--set", "normality.draw=[64]"]),
                 ("at least 8", group + ["--set", "normality.draws=[2]"]),
                 ("1 to 40 test images", group + ["--set", "normality.images=4000", "--experiments", "normality"]),
+                ("[overlap.images] expected 1 to 96 training images", group + ["--set", "overlap.images=97"]),
                 ("did you mean \"linear\"", group + ["--controls", "linaer"]),
                 ("no-such-run", ["--group", "vicreg=no-such-run"]),
                 ("none like", ["--group", f"vicreg={self.folder}/no-such-*"]),
@@ -317,6 +325,8 @@ class Analyze(unittest.TestCase):
                 self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
                 self.assertIn(message, done.stderr)
                 self.assertFalse((never / "analysis.json").exists())
+                self.assertFalse((never / "networks").exists() and "images" in message)
+        self.assertIn("from 0 to 2^64 - 1, got -1", self.run_program("analyze", *group, "--seed", -1).stderr)
 
     def longer(self) -> pathlib.Path:
         """vicreg1, said to have been trained for another number of epochs."""
@@ -395,6 +405,7 @@ class Analyze(unittest.TestCase):
             "tuning": {"seed": 100, "held_out": 30}, "analysis": ["--experiments", "affine", *SMALL],
             "objectives": [{"name": "vicreg", "seeds": 2, "settings": {"c1.5": {"covariance": 1.5}, "c1.25": {"covariance": 1.25}}}]}))
         self.assertIn("not tuned yet", self.experiments(path, "run"))
+        self.assertIn("in the repository with --commit", self.experiments(path, "run", "--commit", code=1))
         self.assertIn("1 of 2 cells done", self.experiments(path, "tune", "--limit", 1))
         self.assertIn("2 of 2 cells done", self.experiments(path, "tune"))
         tuned = json.loads((self.folder / "cells" / "tiny" / "tuning-vicreg-c1.25-seed100.json").read_text())

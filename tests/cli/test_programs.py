@@ -330,6 +330,15 @@ class Programs(unittest.TestCase):
         stored = json.loads((run / "config.json").read_text())
         self.assertEqual((stored["seed"], stored["training"]["epochs"], stored["optimizer"]["lr"]),
                          (9, 1, 0.001))
+        trace = self.folder / "short.json"  # six steps are too few for a profile
+        done = self.run_program("pretrain", self.config_path, "--out", self.folder / "short", "--set",
+                                "training.epochs=1", "--profile", trace)
+        self.assertIn("no profile: it needs 8 steps, there were 6", done.stderr)
+        self.assertFalse(trace.exists())
+        for program in ("pretrain", "evaluate"):
+            for seed in ("-1", "abc"):
+                self.assertIn(f"expected an integer from 0 to 2^64 - 1, got {seed}",
+                              self.run_program(program, "x", "--out", run, "--seed", seed).stderr)
         first, other = ([line["loss"] for line in metrics(folder) if "loss" in line][0]
                         for folder in (run, self.reference))
         self.assertNotEqual(first, other)
@@ -499,6 +508,8 @@ class Programs(unittest.TestCase):
                 (root / split / name / "1.png").write_bytes(grey_png(12))
         self.fails('class 1 is "bee" in training and "wasp" in test', "evaluate", checkpoint, "--data",
                    json.dumps({"name": "image_folder", "root": str(root), "channels": 1}))
+        colour = {"name": "image_folder", "root": str(root)}
+        self.fails("expected images of 1 channels", "embed", checkpoint, "--out", root, "--data", json.dumps(colour))
 
     def test_embed(self) -> None:
         out = self.folder / "features"
@@ -540,14 +551,20 @@ class Programs(unittest.TestCase):
                 ("resnet18", {"encoder": {"name": "resnet19"}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
-        # What only shows once the data is there.
+        # What only shows once the data is there, or in a step.
         for message, changes in (
                 ("96 training images", {"evaluation": {"held_out": 1000}}),
                 ("at least 100 x 100 pixels", {"views": [{"name": "CenterCrop", "size": 100}]}),
                 ("1 numbers in mean", {"test_view": [{"name": "Normalize", "mean": [0, 0, 0], "std": 1}]}),
                 ("betas in [0, 1)", {"optimizer": {"lr": 1e-3, "betas": [1.5, 0]}}),
                 ("shorter than the training of 18 steps", {"schedule": {"warmup_steps": 1000}}),
-                ("layer widths", {"expander": {"layers": [0, 16]}})):
+                ("layer widths", {"expander": {"layers": [0, 16]}}),
+                ("warmup_steps >= 0, got -1", {"schedule": {"warmup_steps": -1}}),
+                ("[w_mse] expected", {"objective": {"name": "w_mse", "part": 8}}),
+                ("[corinfomax] expected", {"objective": {"name": "corinfomax", "views": 3}}),
+                ("set \"joint_views\" to false",
+                 {"views": [[{"name": "CenterCrop", "size": size}] for size in (12, 10)],
+                  "training": {**self.config["training"], "joint_views": True}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
         for text, message in (("[]", "a JSON object"), ("null", "a JSON object"), ("", "line 1"),
@@ -653,9 +670,40 @@ class Programs(unittest.TestCase):
             os.close(folder)
         self.fails("either a configuration or --resume", "pretrain", "--out", self.folder / "x")
 
+    def test_training_that_diverges(self) -> None:
+        for name, message, setting in (
+                ("at-once", "nothing is trained yet", 'views=[{"name": "Normalize", "mean": 0.5, "std": 1e-40}]'),
+                ("later", "a smaller learning rate", "optimizer.lr=1e30")):
+            run = self.folder / f"diverges-{name}"
+            errors = self.fails(message, "pretrain", self.config_path, "--out", run, "--set", setting)
+            self.assertEqual("last checkpoint" in errors, any((run / "checkpoints").iterdir()))
+        weights = bytearray((self.reference / "encoder.safetensors").read_bytes())
+        weights[-4:] = struct.pack("<f", float("nan"))
+        broken = self.folder / "diverged.safetensors"
+        broken.write_bytes(weights)
+        self.fails("finite features, got NaN", "evaluate", broken)
+        self.fails("finite features, got NaN", "embed", broken, "--out", self.folder / "diverged")
+
+    def test_files_that_cannot_be_written_are_told_before_the_work(self) -> None:
+        nowhere, never = self.folder / "no-folder" / "file.json", self.folder / "never-profiled"
+        self.fails("[--profile] expected", "pretrain", self.config_path, "--out", never, "--profile", nowhere)
+        self.assertFalse(never.exists())
+        self.fails("[--out] expected", "tune", self.config_path, "--out", nowhere)
+        encoder = self.reference / "encoder.safetensors"
+        self.assertNotIn("features", self.fails("[--out] expected", "evaluate", encoder, "--out", nowhere))
+
+    def test_a_finished_run_stays_as_it_is(self) -> None:
+        run = self.folder / "finished"
+        shutil.copytree(self.reference, run)
+        done = self.run_program("pretrain", "--out", run, "--resume")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("this run was finished", done.stderr)
+        self.assertEqual(*(json.loads((r / "result.json").read_text()) for r in (run, self.reference)))
+
     def test_data_smaller_than_a_batch(self) -> None:
         config = self.with_config(training={**self.config["training"], "batch_size": 1000})
-        self.fails("96", "pretrain", config, "--out", self.folder / "small")
+        self.assertTrue(self.fails("96", "pretrain", config, "--out", self.folder / "small")
+                        .endswith("choose batch_size <= 96\n"))
         self.assertFalse((self.folder / "small").exists())
 
     @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system needs root")

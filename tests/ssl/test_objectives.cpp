@@ -416,8 +416,35 @@ TEST_CASE("objectives of one's own, by name", "[unit]") {
                        MessageMatches(ContainsSubstring("attract")));
   CHECK_THROWS_MATCHES(ssl::register_objective("vicreg", maker), Error,
                        MessageMatches(ContainsSubstring("vicreg")));
+  CHECK_THROWS_MATCHES(
+      [] {
+        ssl::register_objective("nothing", [](JsonReader&, std::int64_t) { return nullptr; });
+        ssl::make_objective({{"name", "nothing"}}, 2);
+      }(),
+      Error, MessageMatches(ContainsSubstring("null pointer")));
   // Averaged networks without a word about how they are averaged.
   CHECK_THROWS_AS(objective->target_decay(0), Error);
+}
+
+TEST_CASE("what an objective of one's own computes is checked", "[unit]") {
+  struct Given : ssl::Objective {
+    explicit Given(ssl::ObjectiveOutput output) : Objective("given"), output(std::move(output)) {}
+    ssl::ObjectiveOutput compute(const ssl::EmbeddedBatch&) override { return output; }
+    ssl::ObjectiveOutput output;
+  };
+  const Tensor z = randn({4, 2}), one = ones({}), four = ones({4});
+  CHECK_NOTHROW(Given({one, {{"a", one}, {"b", ones({1})}}})({z, z}));
+  for (const auto& [output, message] :
+       {std::pair<ssl::ObjectiveOutput, const char*>{{four, {}}, "[given] expected a loss"},
+        {{Tensor(), {}}, "an undefined tensor"},
+        {{one, {{"a", four}}}, "expected a term \"a\" of one number"},
+        {{one, {{"a", Tensor()}}}, "expected a term \"a\" of one number"},
+        {{one, {{"a", one}, {"a", one}}}, "another \"a\""},
+        {{one, {{"loss", one}}}, "another \"loss\""},
+        {{one, {{"floor", one}}}, "another \"floor\""}}) {
+    Given objective(output);
+    CHECK_THROWS_MATCHES(objective({z, z}), Error, MessageMatches(ContainsSubstring(message)));
+  }
 }
 
 TEST_CASE("the averages of BYOL and its relatives slow down", "[unit]") {
