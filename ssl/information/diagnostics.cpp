@@ -189,8 +189,8 @@ std::vector<std::string> names_of(const Table& table) {
 template <class Table>
 const auto& find(const Table& table, const std::string& name) {
   const auto found = table.find(name);
-  check(found != table.end(), "diagnostic", "unknown diagnostic \"{}\": did you mean \"{}\"?", name,
-        nearest_word(name, names_of(table)));
+  check(found != table.end(), "diagnostic", "unknown diagnostic \"{}\": {}", name,
+        suggestion(name, names_of(table)));
   return found->second;
 }
 

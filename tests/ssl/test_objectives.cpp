@@ -633,8 +633,8 @@ TEST_CASE("diagnostics that are lists, and those of a network around images", "[
     CHECK(std::isfinite(ssl::local_diagnostic(name, bent)));
     CHECK(ssl::local_diagnostic(name, bent) == ssl::local_diagnostic(name, bent));
   }
-  CHECK_THROWS_MATCHES(ssl::local_diagnostic("flips", bent), Error,
-                       MessageMatches(ContainsSubstring("did you mean")));
+  CHECK_THROWS_MATCHES(ssl::local_diagnostic("flip_rates", bent), Error,
+                       MessageMatches(ContainsSubstring("did you mean \"flip_rate\"")));
   CHECK_THROWS_MATCHES(ssl::local_diagnostic("conditional_published", {bent.f, x, {}}), Error,
                        MessageMatches(ContainsSubstring("second view")));
   // The bound's terms, by name.
