@@ -66,6 +66,8 @@ Tensor arange(double start, double end, double step, TensorOptions options) {
 Tensor linspace(double start, double end, std::int64_t steps, TensorOptions options) {
   check(steps >= 1, "linspace", "expected at least one step, got {}", steps);
   const double step = steps == 1 ? 0 : (end - start) / static_cast<double>(steps - 1);
+  check(std::isfinite(end - start), "linspace",
+        "expected ends a finite distance apart, got {} and {}", start, end);
   Tensor out = uninitialised({steps}, options);
   kernel(&Kernels::arange, out.device(), "linspace")(start, step, out);
   // start + (n-1) step may miss the end by a rounding error.
