@@ -487,6 +487,12 @@ TEST_CASE("The fused steps check what they are given") {
   leaf.requires_grad_();
   CHECK_THROWS_AS(sgd(leaf, g, m, {}), Error);  // outside NoGrad
   // Any gradient will do, dense or not; empty parameters too.
+  const TensorOptions f64{.dtype = DType::f64};
+  for (const Tensor& norms :
+       {ones({2, 1}), ones({1, 2}, f64), ones({2}, f64), expand(ones({1, 1}, f64), {2, 1})}) {
+    CHECK_THROWS_AS(sgd_step_({p}, {g}, {m}, {SgdStep{.lars = LarsVariant::official}}, norms),
+                    Error);
+  }
   sgd(p, expand(ones({1, 2}), {2, 2}), none, {.lr = 1});
   CHECK(values_of(p) == Values{-1, -1, -1, -1});
   sgd(zeros({0, 2}), zeros({0, 2}), zeros({0, 2}), {.lr = 1, .momentum = 0.9});
