@@ -8,6 +8,7 @@
 #include <cstring>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
@@ -200,6 +201,19 @@ TEST_CASE("the same bits for any number of threads", "[unit]") {
       CHECK(std::memcmp(one[i].raw_data(), three[i].raw_data(),
                         static_cast<std::size_t>(one[i].numel()) * sizeof(float)) == 0);
     }
+  }
+  omp_set_num_threads(before);
+}
+
+TEST_CASE("parallel_for: what pieces throw goes on to the caller", "[unit]") {
+  const int before = omp_get_max_threads();
+  for (const int threads : {1, 3}) {
+    omp_set_num_threads(threads);
+    CHECK_THROWS_WITH(cpu::parallel_for(100, 10,
+                                        [](std::int64_t begin, std::int64_t) {
+                                          check(begin < 50, "piece", "expected the first half");
+                                        }),
+                      "[piece] expected the first half");
   }
   omp_set_num_threads(before);
 }
