@@ -440,20 +440,20 @@ Tensor clamp(const Tensor& input, double low, double high) {
 
 namespace {
 
-// The gradient goes to the side that won; ties share it.
+// The gradient goes to the side that won; ties share it. Beside a NaN nobody loses.
 Tensor extremum(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
   const Operands in = meet(name, a, b);
-  Tensor y = binary(op, name, in);
-  return record(name, {in.a, in.b}, y,
-                [a = SavedTensor(in.a), b = SavedTensor(in.b), y = SavedTensor::output(y)](
-                    const Tensor& g, Needs needs) -> Tensors {
-                  const Tensor winner = y.get(), x = a.get(), z = b.get();
-                  const Tensor share = where(eq(x, z), g * 0.5, g);
-                  const auto part = [&](const Tensor& side) {
-                    return sum_to(where(eq(side, winner), share, 0), side.shape());
-                  };
-                  return {needs[0] ? part(x) : Tensor(), needs[1] ? part(z) : Tensor()};
-                });
+  return record(
+      name, {in.a, in.b}, binary(op, name, in),
+      [op, a = SavedTensor(in.a), b = SavedTensor(in.b)](const Tensor& g, Needs needs) -> Tensors {
+        const Tensor x = a.get(), z = b.get();
+        const Tensor share = where(eq(x, z), g * 0.5, g);
+        const auto part = [&](const Tensor& side, const Tensor& other) {
+          const Tensor loses = op == BinaryOp::maximum ? lt(side, other) : gt(side, other);
+          return sum_to(where(logical_not(loses), share, 0), side.shape());
+        };
+        return {needs[0] ? part(x, z) : Tensor(), needs[1] ? part(z, x) : Tensor()};
+      });
 }
 
 }  // namespace

@@ -77,6 +77,13 @@ TEST_CASE("a NaN wins", "[unit]") {
   CHECK(argmin(x).item<int>() == 1);
   CHECK(std::isnan(max(x, 0).values.item()));
   CHECK(std::isnan(logsumexp(x).item()));
+  // And has the gradient.
+  const Tensor leaf = clone(x).requires_grad_();
+  CHECK(same(gradient(amax(leaf), leaf), f64({0, 0.5, 0, 0.5})));
+  CHECK(same(gradient(amin(leaf), leaf), f64({0, 0.5, 0, 0.5})));
+  const Tensor other = f64({2, 2, kNan, kNan}).requires_grad_();
+  CHECK(same(gradient(maximum(leaf, other), leaf), f64({0, 1, 1, 1})));
+  CHECK(same(gradient(minimum(leaf, other), other), f64({0, 1, 1, 1})));
   // In every lane of the vectorised loop.
   for (int at = 0; at < 20; ++at) {
     Tensor y = ones({20}, kF64);
