@@ -186,18 +186,31 @@ std::string read_file(const fs::path& path) {
   return contents;
 }
 
+namespace {
+
+/// Where links lead, be it to a file that is not there yet. Of a circle of links, one of them.
+fs::path followed(fs::path path) {
+  constexpr int kMostLinks = 40;  // as Linux
+  std::error_code ignored;
+  for (int i = 0; i < kMostLinks && fs::is_symlink(path, ignored); ++i) {
+    path = path.parent_path() / fs::read_symlink(path, ignored);
+  }
+  return path;
+}
+
+}  // namespace
+
 void write_file_atomically(const fs::path& path,
                            const std::function<void(FileWriter&)>& write_contents) {
   check(path.has_filename(), "write_file", "expected the name of a file, got '{}'", path.string());
-  std::error_code not_there;
-  const fs::path resolved = fs::canonical(path, not_there);
-  const fs::path& target = not_there ? path : resolved;
+  const fs::path target = followed(path);
 
   struct stat old;
-  const bool replaces = ::stat(target.c_str(), &old) == 0;
+  const bool replaces = ::lstat(target.c_str(), &old) == 0;
   check(!replaces || S_ISREG(old.st_mode), "write_file",
         "expected to replace a regular file, got the {} '{}'",
-        replaces && S_ISDIR(old.st_mode) ? "folder" : "device or pipe", path.string());
+        replaces && S_ISDIR(old.st_mode) ? "folder" : "circle of links, device or pipe",
+        path.string());
 
   static std::atomic<unsigned> number{0};
   fs::path temporary_path;

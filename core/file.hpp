@@ -73,9 +73,9 @@ std::string read_file(const std::filesystem::path& path);
 
 /// Makes `path` contain what `write_contents` writes. The folder must exist. If anything fails or
 /// `write_contents` throws, `path` is as before and the error goes on (but for a folder that cannot
-/// be flushed: then the error says that `path` is the new file). A symbolic link to a file is
-/// followed; permissions of a file that is replaced are kept. Anything but a regular file is not
-/// replaced.
+/// be flushed: then the error says that `path` is the new file). Symbolic links are followed, also
+/// to a file that is not there yet; permissions of a file that is replaced are kept. Anything but a
+/// regular file is not replaced.
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(FileWriter&)>& write_contents);
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -10,26 +12,44 @@
 
 namespace invar {
 
-std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
-  // Levenshtein's distance, one row of the table at a time.
-  const auto distance = [&](std::string_view other) {
-    std::vector<std::size_t> row(other.size() + 1);
-    std::iota(row.begin(), row.end(), 0u);
-    for (std::size_t i = 0; i < word.size(); ++i) {
-      std::size_t diagonal = row[0];
-      row[0] = i + 1;
-      for (std::size_t j = 0; j < other.size(); ++j) {
-        const std::size_t replaced = diagonal + (word[i] != other[j]);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-      }
+namespace {
+
+/// Levenshtein's distance, one row of the table at a time.
+std::size_t edit_distance(std::string_view word, std::string_view other) {
+  std::vector<std::size_t> row(other.size() + 1);
+  std::iota(row.begin(), row.end(), 0u);
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < other.size(); ++j) {
+      const std::size_t replaced = diagonal + (word[i] != other[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
     }
-    return row.back();
-  };
-  const auto best = std::min_element(
-      candidates.begin(), candidates.end(),
-      [&](const std::string& a, const std::string& b) { return distance(a) < distance(b); });
-  return best == candidates.end() ? std::string() : *best;
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string nearest;
+  std::size_t least = std::string::npos;
+  for (const std::string& other : candidates) {
+    const std::size_t distance = edit_distance(word, other);
+    const bool is_part = !word.empty() && (word.find(other) != std::string::npos ||
+                                           other.find(word) != std::string::npos);
+    if (distance >= least || (2 * distance > word.size() && !is_part)) continue;
+    nearest = other;
+    least = distance;
+  }
+  return nearest;
+}
+
+std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string nearest = nearest_word(word, candidates);
+  if (!nearest.empty()) return fmt::format("did you mean \"{}\"?", nearest);
+  return fmt::format("expected one of \"{}\"", fmt::join(candidates, "\", \""));
 }
 
 Json parse_json(std::string_view text, std::string_view source) {
@@ -111,7 +131,7 @@ JsonReader::JsonReader(const Json& json, std::string where)
 bool JsonReader::has(const std::string& key) const { return json_->contains(key); }
 
 const Json* JsonReader::find(const std::string& key) {
-  known_.push_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
   const auto it = json_->find(key);
   return it == json_->end() ? nullptr : &*it;
 }
@@ -137,11 +157,10 @@ template <class T>
 T JsonReader::require(const std::string& key) {
   const Json* value = find(key);
   if (!value) {
-    const std::vector<std::string> others = unknown_keys();
-    fail(where_, "expected the key \"{}\"{}", key,
-         others.empty()
-             ? std::string()
-             : fmt::format("; the nearest one here is \"{}\"", nearest_word(key, others)));
+    const std::string nearest = nearest_word(key, unknown_keys());
+    fail(
+        where_, "expected the key \"{}\"{}", key,
+        nearest.empty() ? std::string() : fmt::format("; the nearest one here is \"{}\"", nearest));
   }
   return convert<T>(key, *value);
 }
@@ -181,8 +200,7 @@ void JsonReader::finish() const {
   const std::vector<std::string> unknown = unknown_keys();
   if (unknown.empty()) return;
   check(!known_.empty(), where_, "unknown key \"{}\": no keys are expected here", unknown[0]);
-  fail(where_, "unknown key \"{}\": did you mean \"{}\"?", unknown[0],
-       nearest_word(unknown[0], known_));
+  fail(where_, "unknown key \"{}\": {}", unknown[0], suggestion(unknown[0], known_));
 }
 
 }  // namespace invar

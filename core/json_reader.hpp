@@ -2,7 +2,7 @@
 // JsonReader: options out of a JSON object, with errors that a person can act on.
 //
 // Every key that is read is remembered; `finish` refuses the ones nobody asked for and names the
-// nearest key that exists, so that a misspelt option never goes unnoticed.
+// nearest key that exists, or all if none is near, so that a misspelt option never goes unnoticed.
 //
 //   JsonReader reader(json, "RandomSolarize");
 //   const double p = reader.get("p", 0.5);
@@ -25,8 +25,13 @@ using Json = nlohmann::json;
 /// not JSON, and if it nests deeper than 100 levels: copying and printing a value recurses.
 Json parse_json(std::string_view text, std::string_view source);
 
-/// The candidate with the smallest edit distance to `word`; empty if there is none.
+/// The candidate with the smallest edit distance to `word` among those that are near: at most half
+/// of its letters, or the one holds the other. Empty if none is.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates);
+
+/// For messages, behind an unknown word: `did you mean "..."?` with the nearest of the candidates,
+/// or all of them if none is near.
+std::string suggestion(std::string_view word, const std::vector<std::string>& candidates);
 
 /// Values are bool, int, std::int64_t, std::uint64_t, double, std::string, Json, vectors of
 /// std::int64_t, double or std::string, or an array of two doubles. A value of another type, or one

@@ -24,6 +24,8 @@ class Storage final : public RefCounted {
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  /// True iff the bytes are the caller's own, given to from_blob.
+  bool is_foreign() const { return allocator_ == nullptr; }
   /// Unique in the process, never reused (an address would be).
   std::uint64_t id() const { return id_; }
   std::uint32_t version() const { return version_.load(std::memory_order_relaxed); }

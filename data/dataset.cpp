@@ -118,9 +118,9 @@ DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback&
   } else if (name == "idx") {
     dataset = make_idx(reader, split);
   } else {
-    fail("dataset", "unknown name \"{}\": did you mean \"{}\"?", name,
-         nearest_word(name,
-                      {"fashion_mnist", "mnist", "cifar10", "cifar100", "image_folder", "idx"}));
+    fail(
+        "dataset", "unknown name \"{}\": {}", name,
+        suggestion(name, {"fashion_mnist", "mnist", "cifar10", "cifar100", "image_folder", "idx"}));
   }
   reader.finish();
   return dataset;

@@ -728,8 +728,7 @@ Pipeline make_pipeline(const Json& config, const TransformTable& extra) {
     if (maker == table.end()) {
       std::vector<std::string> names;
       for (const auto& entry : table) names.push_back(entry.first);
-      fail("make_pipeline", "unknown transform \"{}\": did you mean \"{}\"?", name,
-           nearest_word(name, names));
+      fail("make_pipeline", "unknown transform \"{}\": {}", name, suggestion(name, names));
     }
     transforms.push_back(maker->second(reader));
     reader.finish();

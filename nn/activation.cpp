@@ -53,8 +53,7 @@ Activation parse_activation(std::string_view text) {
     if (name == text) return value;
     names.emplace_back(name);
   }
-  fail("activation", "unknown activation \"{}\": did you mean \"{}\"?", text,
-       nearest_word(text, names));
+  fail("activation", "unknown activation \"{}\": {}", text, suggestion(text, names));
 }
 
 }  // namespace invar::nn

@@ -101,6 +101,10 @@ void save_checkpoint(const fs::path& path, const CheckpointParts& parts,
   if (parts.ema) add_with_prefix(tensors, kEma, parts.ema->state_dict());
   if (parts.optimizer) {
     const OptimizerState optimizer = parts.optimizer->state_dict();
+    for (const auto& [name, value] : optimizer.numbers) {
+      check(std::isfinite(value), "save_checkpoint",
+            "expected finite numbers of the optimiser, got {} for '{}'", value, name);
+    }
     add_with_prefix(tensors, kOptimizer, optimizer.tensors);
     about["optimizer"] = {{"kind", optimizer.kind}, {"numbers", optimizer.numbers}};
   }
@@ -156,14 +160,14 @@ namespace {
 constexpr std::string_view kStep = "step-", kSuffix = ".safetensors";
 constexpr const char* kBest = "best.safetensors";
 
+std::string step_name(std::int64_t step) { return fmt::format("{}{:09}{}", kStep, step, kSuffix); }
+
 /// 12000 of "step-000012000.safetensors"; nullopt for any other name.
 std::optional<std::int64_t> step_of(std::string_view name) {
-  if (!name.starts_with(kStep) || !name.ends_with(kSuffix)) return std::nullopt;
-  name.remove_prefix(kStep.size());
-  name.remove_suffix(kSuffix.size());
+  if (!name.starts_with(kStep)) return std::nullopt;
   std::int64_t step = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  std::from_chars(name.data() + kStep.size(), name.data() + name.size(), step);
+  if (step < 0 || name != step_name(step)) return std::nullopt;
   return step;
 }
 
@@ -198,6 +202,7 @@ std::optional<fs::path> CheckpointFolder::best() const {
 }
 
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
+  check(state.step >= 0, "CheckpointFolder", "expected a step of at least 0, got {}", state.step);
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.
   std::exception_ptr no_best;  // a best one that cannot be read must not cost the step as well
@@ -210,7 +215,7 @@ void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& s
       no_best = std::current_exception();
     }
   }
-  save_checkpoint(folder_ / fmt::format("{}{:09}{}", kStep, state.step, kSuffix), parts, state);
+  save_checkpoint(folder_ / step_name(state.step), parts, state);
   if (no_best) std::rethrow_exception(no_best);
 
   std::error_code ignored;  // what cannot be removed now is removed next time

@@ -74,25 +74,30 @@ BatchNorm::BatchNorm(std::int64_t num_features, double eps, std::optional<double
   }
 }
 
-BatchNormOptions BatchNorm::begin(const Tensor& x) {
+BatchNormOptions BatchNorm::begin(const Tensor& x) const {
   check_input(x);
   const bool training = is_training() || !running_mean.defined();
   double factor = momentum.value_or(0);
-  if (training && running_mean.defined()) {
-    add_(num_batches_tracked, 1);
-    if (!momentum) factor = 1 / num_batches_tracked.item();
+  if (!momentum && training && running_mean.defined()) {
+    factor = 1 / (num_batches_tracked.item() + 1);
   }
   return {.training = training, .momentum = factor, .eps = eps};
 }
 
+void BatchNorm::count(const Tensor& x) {
+  if (is_training() && running_mean.defined() && x.numel() > 0) add_(num_batches_tracked, 1);
+}
+
 Tensor BatchNorm::forward(const Tensor& x) {
-  const BatchNormOptions options = begin(x);
-  return batch_norm(x, running_mean, running_var, weight, bias, options);
+  const Tensor y = batch_norm(x, running_mean, running_var, weight, bias, begin(x));
+  count(x);
+  return y;
 }
 
 Tensor BatchNorm::forward_relu(const Tensor& x, const Tensor& residual) {
-  const BatchNormOptions options = begin(x);
-  return batch_norm_relu(x, running_mean, running_var, weight, bias, options, residual);
+  const Tensor y = batch_norm_relu(x, running_mean, running_var, weight, bias, begin(x), residual);
+  count(x);
+  return y;
 }
 
 void BatchNorm::reset_running_stats() {

@@ -75,8 +75,10 @@ class BatchNorm : public Module {
             bool track_running_stats);
 
  private:
-  /// Checks x and, in train mode, counts the batch.
-  BatchNormOptions begin(const Tensor& x);
+  /// Checks x's rank. What remains to be checked is, before the running statistics move.
+  BatchNormOptions begin(const Tensor& x) const;
+  /// In train mode: one batch more, unless it is empty. Once the running statistics have moved.
+  void count(const Tensor& x);
   /// Error unless x's rank is one that the module is for.
   virtual void check_input(const Tensor& x) const = 0;
   void members(Members& m) override;

@@ -1,8 +1,10 @@
+#include <cmath>
 #include <invar/core/autograd/record.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
+#include <limits>
 
 namespace invar {
 namespace {
@@ -72,8 +74,22 @@ Tensor copy_(const Tensor& x, const Tensor& y) {
   return x;
 }
 
+void check_value(std::string_view op, DType dtype, double value) {
+  visit(dtype, [&]<class T>() {
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      using Limits = std::numeric_limits<T>;
+      constexpr double kEnd = 2 * static_cast<double>(Limits::max() / 2 + 1);  // a power of 2
+      const double whole = std::trunc(value);
+      check(whole >= static_cast<double>(Limits::min()) && whole < kEnd, op,
+            "expected a value of {} ({} to {}), got {}", dtype, Limits::min(), Limits::max(),
+            value);
+    }
+  });
+}
+
 Tensor fill_(const Tensor& x, double value) {
   check_in_place(x, false, "fill_");
+  check_value("fill_", x.dtype(), value);
   kernel(&Kernels::fill, x.device(), "fill_")(value, x);
   x.bump_version();
   return x;

@@ -21,6 +21,9 @@ Tensor clone(const Tensor& x);
 /// x itself if it is dense already, else a dense copy.
 Tensor contiguous(const Tensor& x);
 
+/// Throws Error if `dtype` is one of integers and does not have `value`, truncated.
+void check_value(std::string_view op, DType dtype, double value);
+
 /// True iff both address the same elements in the same order.
 bool is_same_view(const Tensor& a, const Tensor& b);
 

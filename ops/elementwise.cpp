@@ -26,10 +26,13 @@ Tensor unary(UnaryOp op, std::string_view name, const Tensor& x, Params params =
   return out;
 }
 
+/// True iff s is an integer of 64 bits, from which narrower ones wrap around.
+bool is_integer(double s) { return std::abs(s) < 0x1p63 && s == std::floor(s); }
+
 /// A tensor whose dtype can hold what `x op s` gives.
 Tensor for_scalar(const Tensor& x, double s) {
-  const bool whole = std::isfinite(s) && s == std::floor(s);
-  return is_floating(x.dtype()) || (whole && x.dtype() != DType::boolean) ? x : to(x, DType::f32);
+  const bool fits = is_floating(x.dtype()) || (is_integer(s) && x.dtype() != DType::boolean);
+  return fits ? x : to(x, DType::f32);
 }
 
 struct Interval {
@@ -437,20 +440,20 @@ Tensor clamp(const Tensor& input, double low, double high) {
 
 namespace {
 
-// The gradient goes to the side that won; ties share it.
+// The gradient goes to the side that won; ties share it. Beside a NaN nobody loses.
 Tensor extremum(BinaryOp op, const char* name, const Tensor& a, const Tensor& b) {
   const Operands in = meet(name, a, b);
-  Tensor y = binary(op, name, in);
-  return record(name, {in.a, in.b}, y,
-                [a = SavedTensor(in.a), b = SavedTensor(in.b), y = SavedTensor::output(y)](
-                    const Tensor& g, Needs needs) -> Tensors {
-                  const Tensor winner = y.get(), x = a.get(), z = b.get();
-                  const Tensor share = where(eq(x, z), g * 0.5, g);
-                  const auto part = [&](const Tensor& side) {
-                    return sum_to(where(eq(side, winner), share, 0), side.shape());
-                  };
-                  return {needs[0] ? part(x) : Tensor(), needs[1] ? part(z) : Tensor()};
-                });
+  return record(
+      name, {in.a, in.b}, binary(op, name, in),
+      [op, a = SavedTensor(in.a), b = SavedTensor(in.b)](const Tensor& g, Needs needs) -> Tensors {
+        const Tensor x = a.get(), z = b.get();
+        const Tensor share = where(eq(x, z), g * 0.5, g);
+        const auto part = [&](const Tensor& side, const Tensor& other) {
+          const Tensor loses = op == BinaryOp::maximum ? lt(side, other) : gt(side, other);
+          return sum_to(where(logical_not(loses), share, 0), side.shape());
+        };
+        return {needs[0] ? part(x, z) : Tensor(), needs[1] ? part(z, x) : Tensor()};
+      });
 }
 
 }  // namespace
@@ -479,7 +482,7 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 
 Tensor where(const Tensor& condition, const Tensor& a, double b) {
   const bool fits = is_floating(a.dtype()) || is_value_of(a.dtype(), b);
-  const Tensor x = fits ? a : for_scalar(a, b);
+  const Tensor x = fits ? a : to(a, DType::f32);
   return where(condition, x, full({}, b, x.options()));
 }
 
@@ -544,7 +547,7 @@ Tensor unary_(UnaryOp op, const char* name, const Tensor& x, Params params) {
 
 /// One number for all of x.
 Tensor scalar_(UnaryOp op, const char* name, const Tensor& x, double y) {
-  check(is_floating(x.dtype()) || y == std::trunc(y), name,
+  check(is_floating(x.dtype()) || is_integer(y), name,
         "expected a whole number for {}, got {}: the operation that is not in place gives f32",
         x.dtype(), y);
   return unary_(op, name, x, {y});

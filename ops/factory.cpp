@@ -29,6 +29,7 @@ Tensor random(RandomOp op, const char* name, Params params, const Dims& shape,
 }  // namespace
 
 Tensor full(const Dims& shape, double value, TensorOptions options) {
+  check_value("full", options.dtype, value);
   Tensor out = uninitialised(shape, options);
   kernel(&Kernels::fill, out.device(), "full")(value, out);
   return finished(out, options);
@@ -65,6 +66,8 @@ Tensor arange(double start, double end, double step, TensorOptions options) {
 
 Tensor linspace(double start, double end, std::int64_t steps, TensorOptions options) {
   check(steps >= 1, "linspace", "expected at least one step, got {}", steps);
+  check(std::isfinite(end - start), "linspace",
+        "expected ends a finite distance apart, got {} and {}", start, end);
   const double step = steps == 1 ? 0 : (end - start) / static_cast<double>(steps - 1);
   Tensor out = uninitialised({steps}, options);
   kernel(&Kernels::arange, out.device(), "linspace")(start, step, out);
@@ -100,6 +103,8 @@ Tensor randint(std::int64_t low, std::int64_t high, const Dims& shape, TensorOpt
   constexpr std::int64_t kExact = std::int64_t{1} << 53;
   check(low >= -kExact && high <= kExact, "randint", "expected bounds within 2^53, got {} and {}",
         low, high);
+  check_value("randint", options.dtype, static_cast<double>(low));
+  check_value("randint", options.dtype, static_cast<double>(high - 1));
   return random(RandomOp::integer, "randint", {static_cast<double>(low), static_cast<double>(high)},
                 shape, options, generator, 8);
 }

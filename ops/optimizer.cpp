@@ -76,7 +76,15 @@ void sgd_step_(const Tensors& parameters, const Tensors& gradients, const Tensor
     check(norms.defined() || steps[i].lars == LarsVariant::none, kOp,
           "expected norms with LARS: see lars_norms");
   }
-  kernel(&Kernels::sgd_step, parameters[0].device(), kOp)(steps, parameters, g, momenta, norms);
+  const Device device = parameters[0].device();
+  if (norms.defined()) {
+    const Dims shape{2, static_cast<std::int64_t>(parameters.size())};
+    check(norms.shape() == shape && norms.dtype() == DType::f64 && norms.device() == device, kOp,
+          "expected norms f64 {} on {}, got {} {} on {}: see lars_norms", shape, device,
+          norms.dtype(), norms.shape(), norms.device());
+    check(norms.is_contiguous(), kOp, "expected dense norms, got strides {}", norms.strides());
+  }
+  kernel(&Kernels::sgd_step, device, kOp)(steps, parameters, g, momenta, norms);
   bump_versions(parameters);
   bump_versions(momenta);
 }

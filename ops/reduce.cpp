@@ -154,7 +154,10 @@ Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
 
 namespace {
 
-// The gradient goes to the elements that equal the result; ties share it.
+/// Which elements of x won, so that y is their value; NaNs win.
+Tensor winners_of(const Tensor& x, const Tensor& y) { return logical_or(eq(x, y), ne(x, x)); }
+
+// The gradient goes to the elements that won; ties share it.
 Tensor extreme(ReduceOp op, const char* name, const Tensor& input, const Dims& dims, bool keepdim) {
   const Tensor x = summable(input);  // the kernel knows i64 only
   const Reduction r = plan(name, x, dims, keepdim);
@@ -166,7 +169,7 @@ Tensor extreme(ReduceOp op, const char* name, const Tensor& input, const Dims& d
   return record(
       name, {x}, y,
       [x = SavedTensor(x), y = SavedTensor::output(y), r, dims](const Tensor& g) -> Tensors {
-        const Tensor wins = eq(x.get(), reshape(y.get(), r.kept));
+        const Tensor wins = winners_of(x.get(), reshape(y.get(), r.kept));
         const Tensor winners = to(sum(wins, dims, true), g.dtype());
         return {where(wins, reshape(g, r.kept) / winners, 0)};
       });
@@ -222,7 +225,7 @@ Tensor norm(const Tensor& input, double p, const Dims& dims, bool keepdim) {
                   const Tensor g = reshape(gradient, r.kept), positive = ne(n, 0);
                   if (p == 1) return {sign(v) * g};
                   if (p == 2) return {v * where(positive, g / where(positive, n, 1), 0)};
-                  const Tensor wins = eq(abs(v), n);
+                  const Tensor wins = winners_of(abs(v), n);
                   const Tensor winners = to(sum(wins, dims, true), g.dtype());
                   return {where(wins, sign(v) * (g / winners), 0)};
                 });

@@ -21,8 +21,8 @@ Dims complete_shape(const char* op, const Tensor& x, const Dims& shape) {
   }
   if (unknown >= 0) {
     const std::int64_t known = numel_of(out);
-    check(known != 0 && x.numel() % known == 0, op, "expected a shape for {} elements, got {}",
-          x.numel(), shape);
+    check(known != 0, op, "expected a size instead of -1 where another is 0, got {}", shape);
+    check(x.numel() % known == 0, op, "expected a shape for {} elements, got {}", x.numel(), shape);
     out[unknown] = x.numel() / known;
   }
   check(numel_of(out) == x.numel(), op, "expected a shape for {} elements (x is {}), got {}",

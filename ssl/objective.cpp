@@ -161,8 +161,7 @@ std::unique_ptr<Objective> make_objective(const Json& config, std::int64_t dim) 
   const auto name = reader.require<std::string>("name");
   const auto maker = makers().find(name);
   if (maker == makers().end()) {
-    fail("objective", "unknown objective \"{}\": did you mean \"{}\"?", name,
-         nearest_word(name, objective_names()));
+    fail("objective", "unknown objective \"{}\": {}", name, suggestion(name, objective_names()));
   }
   auto objective = maker->second(reader, dim);
   check(objective != nullptr, "make_objective",

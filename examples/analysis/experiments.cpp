@@ -1,7 +1,5 @@
 #include "experiments.hpp"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 namespace invar::app {
@@ -52,8 +50,7 @@ const StudyExperiment& study_experiment(const std::string& name) {
   if (found != all.end()) return *found;
   std::vector<std::string> names;
   for (const StudyExperiment& experiment : all) names.push_back(experiment.name);
-  fail("--experiments", "expected one of {}, got \"{}\": did you mean \"{}\"?",
-       fmt::join(names, ", "), name, nearest_word(name, names));
+  fail("--experiments", "unknown name \"{}\": {}", name, suggestion(name, names));
 }
 
 }  // namespace invar::app

@@ -290,9 +290,8 @@ void Study::add_controls(const StudyOptions& options) {
                         .rectifiers = group != "linear"});
   };
   for (const std::string& name : options.controls) {
-    check(name == "untrained" || name == "linear", "--controls",
-          "expected untrained or linear, got \"{}\": did you mean \"{}\"?", name,
-          nearest_word(name, {"untrained", "linear"}));
+    check(name == "untrained" || name == "linear", "--controls", "unknown name \"{}\": {}", name,
+          suggestion(name, {"untrained", "linear"}));
     const Tensor pixels = images(Split::test, 1).pixels;
     std::int64_t width = 0;  // of an encoder's output, once it is needed
     for (std::int64_t i = 0; i < options.control_seeds; ++i) {

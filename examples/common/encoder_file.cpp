@@ -42,7 +42,9 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
         "expected an encoder with a weight \"{}\", got none in '{}'", kFirstWeight, path.string());
   Json json = parse_json(config->second, path.string());
   // Held out for choosing settings: an encoder that is there is measured on test images.
-  if (json.is_object() && json.contains("evaluation")) json["evaluation"].erase("held_out");
+  if (json.contains("evaluation") && json["evaluation"].is_object()) {
+    json["evaluation"].erase("held_out");
+  }
   TrainedEncoder trained{
       json, Experiment(json).make_encoder(static_cast<int>(first->second.size(1))), averaged};
   trained.encoder.load_state_dict(state);

@@ -1,7 +1,5 @@
 #include "experiment.hpp"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <invar/core/allocator.hpp>
 #include <invar/core/progress.hpp>
@@ -23,9 +21,8 @@ Json section(const Json& config, const char* key) { return config.value(key, Jso
 
 void check_name(const std::string& what, const std::string& name,
                 const std::vector<std::string>& known) {
-  check(std::find(known.begin(), known.end(), name) != known.end(), what,
-        "expected one of {}, got \"{}\": did you mean \"{}\"?", fmt::join(known, ", "), name,
-        nearest_word(name, known));
+  check(std::find(known.begin(), known.end(), name) != known.end(), what, "unknown name \"{}\": {}",
+        name, suggestion(name, known));
 }
 
 /// Some of the images of a data set.

@@ -33,6 +33,11 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
           "expected every parameter to have a name of its own, got '{}' twice: pass the groups as "
           "named tensors",
           parameter.name);
+    for (const ParameterState& other : states_) {
+      check(!other.parameter.tensor.is_same(parameter.tensor), kind_,
+            "expected every parameter once, got '{}' and '{}', which are one tensor",
+            other.parameter.name, parameter.name);
+    }
     states_.push_back({parameter, group, 0, {}});
   }
 }

@@ -249,8 +249,12 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
     return;
   }
   if (a.dtype() == DType::bf16) return matmul_bf16(a, b, bias, out);
-  blas::check_sizes("matmul", {m, n, k, a.strides()[a.dim() - 2], a.strides()[a.dim() - 1],
-                               b.strides()[b.dim() - 2], b.strides()[b.dim() - 1]});
+  // The stride of a dimension of size 1 means nothing.
+  const auto stride = [](const Tensor& x, int dim) {
+    return x.size(dim) == 1 ? 1 : x.strides()[x.dim() + dim];
+  };
+  blas::check_sizes("matmul",
+                    {m, n, k, stride(a, -2), stride(a, -1), stride(b, -2), stride(b, -1)});
   visit_real(out.dtype(), "matmul", [&]<class T>() {
     const std::vector<std::int64_t> a_offsets = matrix_offsets(a), b_offsets = matrix_offsets(b);
     const T* const bias_data = bias.defined() ? bias.data<T>() : nullptr;

@@ -283,13 +283,14 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
   if (tiles.count <= kFewBlocks * block) block = tiles.count;
   const Planes v(tiles.images, block, depth, kernel.width),
       m(tiles.outputs, block, columns, kernel.width);
-  const std::int64_t workers = block == tiles.count ? 1 : omp_get_max_threads();
-  const Tensor scratch = empty({workers, v.size() + m.size()});
+  const Workers workers;
+  const bool is_shared = block == tiles.count;
+  const Tensor scratch = empty({is_shared ? 1 : workers.count(), v.size() + m.size()});
   const Tensor zeros_row = zeros({channels});
-  const Tensor unused = empty({omp_get_max_threads(), columns});  // pixels outside of the image
+  const Tensor unused = empty({workers.count(), columns});  // pixels outside of the image
   const TilePixels from(x, tiles, &Tiles::image), to(y, tiles, &Tiles::output);
   parallel_for(tiles.count, block, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
+    const std::int64_t worker = is_shared ? 0 : workers.current();
     float* const vs = scratch.data<float>() + worker * (v.size() + m.size());
     float* const ms = vs + v.size();
     transform_tiles(transforms.transform_image, 1, from, channels, begin, end, zeros_row, vs, v);
@@ -304,7 +305,7 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
       for_products(tiles, &Form::Product::output, tiles.across.form->outputs, plane, multiply);
     });
     parallel_for(end - begin, kGrainTiles, [&](std::int64_t first, std::int64_t last) {
-      float* const outside = unused.data<float>() + omp_get_thread_num() * columns;
+      float* const outside = unused.data<float>() + workers.current() * columns;
       for (std::int64_t t = first; t < last; ++t) {
         void* pixels[kMostPixels];
         to.find(begin + t, outside, pixels);
@@ -341,8 +342,8 @@ void backward_weight(const WinogradKernels& kernel,
 
   const Planes v(tiles.images, block / kernel.pair, inputs, kernel.width),
       q(tiles.outputs, block / kernel.pair, outputs, kernel.width);
-  const std::int64_t workers = segments == 1 ? 1 : omp_get_max_threads();
-  const Tensor scratch = empty({workers, v.size() + q.size()}),
+  const Workers workers;
+  const Tensor scratch = empty({segments == 1 ? 1 : workers.count(), v.size() + q.size()}),
                sums = empty({segments, sum.size()});
   const Tensor zeros_row = zeros({std::max(inputs, outputs)});
   const TilePixels images(x, tiles, &Tiles::image), gradients(gradient, tiles, &Tiles::output);
@@ -350,7 +351,7 @@ void backward_weight(const WinogradKernels& kernel,
   const std::int64_t parts = segments == 1 && tiles.images > tiles.weights && outputs >= 96 ? 2 : 1;
   const std::int64_t part = (outputs + parts - 1) / parts;
   parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t worker = workers == 1 ? 0 : omp_get_thread_num();
+    const std::int64_t worker = segments == 1 ? 0 : workers.current();
     float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
     float* const qs = vs + v.size();
     float* const total = sums.data<float>() + begin / segment * sum.size();

@@ -16,6 +16,7 @@
 #include <invar/ssl/information/generalisation.hpp>
 #include <invar/ssl/information/normality.hpp>
 #include <invar/ssl/information/representation.hpp>
+#include <limits>
 #include <map>
 #include <numbers>
 
@@ -134,8 +135,6 @@ double noise_normality(const Surroundings& at) {
 }
 
 double conditional_published_at(const Surroundings& at) {
-  check(at.other.defined() && at.other.shape() == at.x.shape(), "conditional_published",
-        "expected a second view of each image, got none of {}", at.x.shape());
   const Tensor x = some(at.x), other = some(at.other);
   const auto exact = [](const Tensor& t) { return to(t, DType::f64); };
   const auto covariance_at = [&](const Tensor& images) {
@@ -189,8 +188,8 @@ std::vector<std::string> names_of(const Table& table) {
 template <class Table>
 const auto& find(const Table& table, const std::string& name) {
   const auto found = table.find(name);
-  check(found != table.end(), "diagnostic", "unknown diagnostic \"{}\": did you mean \"{}\"?", name,
-        nearest_word(name, names_of(table)));
+  check(found != table.end(), "diagnostic", "unknown diagnostic \"{}\": {}", name,
+        suggestion(name, names_of(table)));
   return found->second;
 }
 
@@ -201,13 +200,15 @@ Tensors detached_views(const std::string& name, const Tensors& views) {
   return detached;
 }
 
-/// NaN where f fails: no spread to take a rank of, no second eigenvalue, too few samples.
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+/// `none` where f fails: no spread to take a rank of, no second eigenvalue, too few samples, NaNs.
 template <class F>
-double or_nan(const F& f) {
+auto value_or(const F& f, decltype(f()) none) {
   try {
     return f();
   } catch (const Error&) {
-    return std::nan("");
+    return none;
   }
 }
 
@@ -221,19 +222,23 @@ double diagnostic(const std::string& name, const Tensors& views) {
   const Diagnostic& f = find(table(), name);
   NoGrad guard;
   const Tensors z = detached_views(name, views);
-  return or_nan([&] { return f(z); });
+  return value_or([&] { return f(z); }, kNone);
 }
 
 std::vector<double> diagnostic_list(const std::string& name, const Tensors& views) {
   const ListDiagnostic f = find(lists(), name);
   NoGrad guard;
-  return f(detached_views(name, views));
+  const Tensors z = detached_views(name, views);
+  return value_or([&] { return f(z); }, {kNone});
 }
 
 double local_diagnostic(const std::string& name, const Surroundings& at) {
   const LocalDiagnostic& f = find(locals(), name);
+  check(name != "conditional_published" || (at.other.defined() && at.other.shape() == at.x.shape()),
+        name, "expected a second view of each image, got none of {}", at.x.shape());
   NoGrad guard;
-  return f(at);
+  at.f(some(at.x));  // what the network itself refuses is an error
+  return value_or([&] { return f(at); }, kNone);
 }
 
 std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, const Tensors& views,
@@ -241,7 +246,13 @@ std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, c
   NoGrad guard;
   const std::int64_t classes = amax(labels).item<std::int64_t>() + 1;
   const Tensor targets = to(one_hot(labels, classes), DType::f64);
-  const BoundTerms terms = bound_terms(z, targets, views[0], views[1], targets);
+  const BoundTerms terms =
+      value_or([&] { return bound_terms(z, targets, views[0], views[1], targets); },
+               {.invariance = kNone,
+                .scaled_invariance = kNone,
+                .unlabelled = kNone,
+                .labelled = kNone,
+                .readout = {}});
   return {{"bound_invariance", terms.invariance},
           {"bound_labelled", terms.labelled},
           {"bound_scaled_invariance", terms.scaled_invariance},

@@ -54,7 +54,7 @@ double diagnostic(const std::string& name, const Tensors& views);
 
 std::vector<std::string> diagnostic_list_names();
 
-/// The same for lists.
+/// The same for lists: one NaN where it does not exist.
 std::vector<double> diagnostic_list(const std::string& name, const Tensors& views);
 
 /// What local diagnostics look at.

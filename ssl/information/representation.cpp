@@ -110,7 +110,10 @@ Tensor alignment(const Tensor& z, const Tensor& other, double power) {
   check(z.dim() == 2 && z.size(0) >= 1 && z.shape() == other.shape(), "alignment",
         "expected two views [n, d], got {} and {}", z.shape(), other.shape());
   const Tensor distance2 = sum(square(normalize(z, 1) - normalize(other, 1)), {1});
-  return mean(power == 2 ? distance2 : pow(distance2, power / 2));
+  if (power == 2) return mean(distance2);
+  // A pair that coincides has gradient 0 and not NaN: that of pow is infinite there.
+  const Tensor apart = ne(distance2, 0);
+  return mean(where(apart, pow(where(apart, distance2, 1), power / 2), 0));
 }
 
 Tensor uniformity(const Tensor& z, double t) {

@@ -378,7 +378,7 @@ class Analyze(unittest.TestCase):
         self.assertEqual([line for line in metrics(run) if "test/features/rankme" not in line],
                          metrics(self.folder / "vicreg0"))
         for message, wrong in (("it looks at fixed test images", {"of": ["flip_rate"]}),
-                               ("did you mean", {"of": ["flips"], "images": 30}),
+                               ("did you mean \"flip_rate\"", {"of": ["flip_rates"], "images": 30}),
                                ("at most 4000", {"of": ["rankme"], "images": 5000000}),
                                ("sigma > 0", {"of": ["flip_rate"], "images": 9, "sigma": 0})):
             with self.subTest(message):

@@ -641,6 +641,14 @@ class Programs(unittest.TestCase):
             bad.write_bytes(content)
             with self.subTest(name):
                 self.fails("bad.safetensors", "evaluate", bad)
+        (length,) = struct.unpack("<Q", good[:8])
+        header = json.loads(good[8:8 + length])
+        config = {**json.loads(header["__metadata__"]["config"]), "evaluation": 3}
+        header["__metadata__"]["config"] = json.dumps(config)
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        bad.write_bytes(struct.pack("<Q", len(text)) + text + good[8 + length:])
+        self.fails("[evaluation] expected a JSON object", "evaluate", bad)
         self.fails("expected", "evaluate", self.folder / "none.safetensors")
         run = self.folder / "damaged"
         shutil.copytree(self.reference, run)

@@ -102,6 +102,26 @@ TEST_CASE("gradients belong to their leaf alone", "[unit]") {
   CHECK(values(x.grad()) == std::vector<double>{100, 100});
 }
 
+TEST_CASE("a gradient in somebody else's memory is copied, not written to", "[unit]") {
+  std::vector<double> table{10, 20};
+  const auto foreign = [&](const Tensor&) { return from_blob(table.data(), {2}, kDouble); };
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  SECTION("from a rule") {
+    const auto mine = [&] {
+      return record("mine", {x}, ones({2}, kDouble),
+                    [&](const Tensor& g) -> Tensors { return {foreign(g)}; });
+    };
+    mine().backward(ones({2}, kDouble));
+    (mine() + mine()).backward(ones({2}, kDouble));
+  }
+  SECTION("from a hook") {
+    x.register_hook(foreign);
+    for (int i = 0; i < 3; ++i) sum(x * 2.0).backward();
+  }
+  CHECK(values(x.grad()) == std::vector<double>{30, 60});
+  CHECK(table == std::vector<double>{10, 20});
+}
+
 TEST_CASE("differentiable gradients belong to their leaf alone, too", "[unit]") {
   const Tensor x = tensor({1.0, 2.0}, kLeaf), y = tensor({3.0, 4.0}, kLeaf);
   const Tensor product = sum((x + y) * (x + y));

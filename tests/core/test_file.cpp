@@ -219,6 +219,15 @@ TEST_CASE("Replacing keeps permissions and follows links") {
   CHECK(fs::is_symlink(folder / "link"));
   CHECK(fs::status(folder / "a").permissions() == (fs::perms::owner_read | fs::perms::owner_write));
   CHECK(read_file(folder / "dangling") == "first");
+  CHECK(fs::is_symlink(folder / "dangling"));
+  CHECK(read_file(folder / "nowhere") == "first");
+  fs::create_directory(folder / "sub");
+  fs::create_symlink(fs::path("..") / "link", folder / "sub" / "chain");
+  write_file_atomically(folder / "sub" / "chain", "through two");
+  CHECK(read_file(folder / "a") == "through two");
+  fs::create_symlink("circle", folder / "circle");
+  CHECK_THROWS_AS(write_file_atomically(folder / "circle", "x"), Error);
+  CHECK(fs::is_symlink(folder / "circle"));
 }
 
 TEST_CASE("Leftovers of killed writers are removed, and nothing else") {

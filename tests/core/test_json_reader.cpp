@@ -94,6 +94,19 @@ TEST_CASE("Misspelt and missing keys name the nearest one", "[unit]") {
   CHECK_THROWS_WITH(
       reader.require<int>("Epoch"),
       ContainsSubstring("expected the key \"Epoch\"; the nearest one here is \"epoch\""));
+  // Where none is near, all are named.
+  JsonReader optimizer(Json{{"learning_rate", 0.1}}, "optimizer");
+  optimizer.get("name", std::string());
+  CHECK_THROWS_WITH(optimizer.require<double>("lr"), "[optimizer] expected the key \"lr\"");
+  optimizer.get("name", std::string());  // twice
+  CHECK_THROWS_WITH(optimizer.finish(),
+                    "[optimizer] unknown key \"learning_rate\": expected one of \"name\", \"lr\"");
+  const std::vector<std::string> schedules{"warmup_cosine", "constant"};
+  CHECK(nearest_word("cosine", schedules) == "warmup_cosine");
+  CHECK(nearest_word("konstant", schedules) == "constant");
+  CHECK(nearest_word("linear", schedules).empty());
+  CHECK(nearest_word("", schedules).empty());
+  CHECK(suggestion("linear", schedules) == "expected one of \"warmup_cosine\", \"constant\"");
   CHECK_THROWS_WITH(JsonReader(Json::object(), "x").require<int>("lr"),
                     ContainsSubstring("[x] expected the key \"lr\""));
   CHECK_THROWS_WITH(JsonReader(Json::array({1, 2}), "x"),

@@ -77,7 +77,8 @@ TEST_CASE("reshape infers one size", "[unit]") {
   CHECK_THROWS_WITH(reshape(x, {-1, -1}), ContainsSubstring("at most one size of -1"));
   CHECK_THROWS_WITH(reshape(x, {-2, 6}), ContainsSubstring("sizes of at least 0"));
   CHECK_THROWS_WITH(reshape(x, {7}), ContainsSubstring("expected a shape for 12 elements"));
-  CHECK_THROWS_AS(reshape(zeros({0}), {-1, 0}), Error);
+  CHECK_THROWS_WITH(reshape(zeros({0}), {-1, 0}),
+                    ContainsSubstring("expected a size instead of -1 where another is 0"));
   const std::int64_t huge = std::int64_t{1} << 40;
   CHECK_THROWS_AS(reshape(x, {huge, huge, -1}), Error);
   CHECK_THROWS_AS(reshape(x, {1, 1, 1, 1, 1, 1, 1, 1, 12}), Error);
@@ -274,6 +275,30 @@ TEST_CASE("a number beside integers counts as it is, or not at all", "[unit]") {
   CHECK(where(first, longs, 7).dtype() == DType::i64);
   CHECK(values(where(first, longs, 0.5)) == std::vector<double>{0, 0.5});
   CHECK(where(first, first, 1).dtype() == DType::boolean);
+  CHECK(values(where(first, bytes, 300)) == std::vector<double>{10, 300});
+  // No integer is that large.
+  CHECK((longs + 1e30).dtype() == DType::f32);
+  CHECK(values(longs * -kInfinity)[1] == -kInfinity);
+  CHECK(std::isnan(values(longs + std::nan(""))[0]));
+  for (const double y : {1e30, kInfinity, std::nan("")}) CHECK_THROWS_AS(add_(longs, y), Error);
+  const auto refuses = [](DType dtype, double value) {
+    CAPTURE(dtype, value);
+    CHECK_THROWS_WITH(full({2}, value, {.dtype = dtype}), ContainsSubstring("[full] expected a "));
+    CHECK_THROWS_WITH(fill_(zeros({2}, {.dtype = dtype}), value),
+                      ContainsSubstring("[fill_] expected a value"));
+  };
+  refuses(DType::u8, 256);
+  refuses(DType::u8, -1);
+  refuses(DType::i32, 0x1p31);
+  refuses(DType::i64, 0x1p63);
+  for (const DType dtype : {DType::u8, DType::i32, DType::i64}) {
+    for (const double value : {kInfinity, -kInfinity, std::nan("")}) refuses(dtype, value);
+  }
+  CHECK(full({}, 255.5, {.dtype = DType::u8}).item() == 255);
+  CHECK(full({}, -0x1p63, {.dtype = DType::i64}).item() == -0x1p63);
+  CHECK(full({}, -0x1p31, {.dtype = DType::i32}).item() == -0x1p31);
+  CHECK(full({}, 300, {.dtype = DType::boolean}).item() == 1);
+  CHECK(full({}, kInfinity).item() == kInfinity);
 }
 
 TEST_CASE("integers to whole powers are exact and wrap around", "[unit]") {
@@ -397,6 +422,7 @@ TEST_CASE("factories", "[unit]") {
   CHECK_THROWS_WITH(arange(0, 1, 0), ContainsSubstring("a step other than 0"));
   CHECK_THROWS_WITH(arange(0, 1e300), ContainsSubstring("at most 2^60"));
   CHECK_THROWS_WITH(linspace(0, 1, 0), ContainsSubstring("at least one step"));
+  CHECK_THROWS_WITH(linspace(-1e308, 1e308, 3), ContainsSubstring("a finite distance apart"));
   CHECK_THROWS_WITH(ones({1}, {.dtype = DType::i64, .requires_grad = true}),
                     ContainsSubstring("expected a floating dtype, got i64"));
 
@@ -431,6 +457,10 @@ TEST_CASE("random factories follow their generator", "[unit]") {
   CHECK(sum(order).item() == 4950);
   CHECK(amax(order).item() == 99);
   CHECK_THROWS_WITH(randint(3, 3, {1}), ContainsSubstring("expected low < high"));
+  CHECK(amax(randint(0, 256, {5000}, {.dtype = DType::u8}, a)).item() == 255);
+  CHECK_THROWS_WITH(randint(0, 257, {1}, {.dtype = DType::u8}),
+                    ContainsSubstring("[randint] expected a value of u8 (0 to 255), got 256"));
+  CHECK_THROWS_WITH(randint(-1, 3, {1}, {.dtype = DType::u8}), ContainsSubstring("got -1"));
   CHECK_THROWS_AS(randperm(std::int64_t{1} << 62), Error);
   CHECK_THROWS_WITH(bernoulli(1.5, {1}), ContainsSubstring("a probability in [0, 1]"));
 }

@@ -13,6 +13,7 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
+#include <limits>
 
 #include "nn_testing.hpp"
 
@@ -166,6 +167,11 @@ TEST_CASE("What cannot be restored changes nothing") {
   CHECK_THROWS_AS(nn::read_model(folder / "model.safetensors", true), Error);
   CHECK_THROWS_AS(nn::save_checkpoint(path, run.parts(), {.metadata = {{"invar.checkpoint", ""}}}),
                   Error);
+  // What JSON cannot hold is refused when it is saved, not when it is needed.
+  run.optimizer->set_lr(std::numeric_limits<double>::infinity());
+  CHECK_THAT(message_of([&] { nn::save_checkpoint(path, run.parts(), {}); }),
+             ContainsSubstring("expected finite numbers of the optimiser, got inf for 'lr/0'"));
+  CHECK(read_file(path) == whole);
 }
 
 TEST_CASE("A folder keeps the last ones and the best") {
@@ -205,6 +211,18 @@ TEST_CASE("A folder keeps the last ones and the best") {
   CHECK(names() == Names{"best.safetensors", "notes.tmp-1-1", "step-000000400.safetensors",
                          "step-000000450.safetensors", "step-000000500.safetensors"});
   CHECK(reopened.latest() == folder / "step-000000500.safetensors");
+
+  // Names that no step is given are somebody else's.
+  for (const char* name : {"step-9999.safetensors", "step--00000007.safetensors",
+                           "step-0000000999.safetensors", "step-999999999.safetensors.bak"}) {
+    std::ofstream(folder / name) << "mine";
+  }
+  CHECK(reopened.latest() == folder / "step-000000500.safetensors");
+  CHECK_THROWS_AS(reopened.save({.model = &model}, {.step = -1}), Error);
+  const nn::CheckpointFolder large(folder / "large");
+  fs::create_directories(folder / "large");
+  large.save({.model = &model}, {.step = 12'345'678'901});
+  CHECK(large.latest() == folder / "large" / "step-12345678901.safetensors");
 
   // The best one is there before the step's, which resumed runs begin after.
   const nn::CheckpointFolder full(folder / "full");

@@ -207,6 +207,11 @@ TEST_CASE("Batch-norm tracks statistics as PyTorch does") {
   average.reset_running_stats();
   CHECK(values_of(average.running_mean)[0] == 0);
   CHECK(average.num_batches_tracked.item() == 0);
+  // What is refused, or empty, is not counted.
+  CHECK_THROWS_AS(average(narrow(x, 0, 0, 1)), Error);
+  CHECK_THROWS_AS(average.forward_relu(x, zeros({1})), Error);
+  average(narrow(x, 0, 0, 0));
+  CHECK(average.num_batches_tracked.item() == 0);
 
   nn::BatchNorm1d bare(1, 1e-5, 0.1, /*affine=*/false, /*track_running_stats=*/false);
   CHECK(bare.named_parameters().empty());

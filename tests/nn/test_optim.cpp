@@ -282,6 +282,10 @@ TEST_CASE("Impossible options and parameters are refused") {
                nn::SGD(std::vector<nn::SGD::Group>{{Tensors{p}, {}}, {Tensors{p}, {}}});
              }),
              ContainsSubstring("'0' twice"));
+  CHECK_THAT(message_of([&] {
+               nn::SGD({p, p}, {});
+             }),
+             ContainsSubstring("got '0' and '1', which are one tensor"));
 }
 
 TEST_CASE("The state of an optimiser goes on bit by bit") {
@@ -483,6 +487,12 @@ TEST_CASE("The fused steps check what they are given") {
   CHECK_THROWS_AS(squared_norm({half, half}), Error);
   CHECK_THROWS_AS(lars_norms({half}, {half}, {SgdStep{}}), Error);
   CHECK_THROWS_AS(sgd_step_({p, p}, {g}, {m}, {SgdStep{}}), Error);
+  const TensorOptions f64{.dtype = DType::f64};
+  for (const Tensor& norms :
+       {ones({2, 1}), ones({1, 2}, f64), ones({2}, f64), expand(ones({1, 1}, f64), {2, 1})}) {
+    CHECK_THROWS_AS(sgd_step_({p}, {g}, {m}, {SgdStep{.lars = LarsVariant::official}}, norms),
+                    Error);
+  }
   Tensor leaf = zeros({2, 2});
   leaf.requires_grad_();
   CHECK_THROWS_AS(sgd(leaf, g, m, {}), Error);  // outside NoGrad

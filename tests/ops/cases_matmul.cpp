@@ -11,6 +11,7 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
+#include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 
 #include "op_case.hpp"
@@ -238,6 +239,18 @@ TEST_CASE("matmul propagates NaN and infinity", "[unit]") {
     const Tensor a = tensor(std::vector<double>{NAN, 0, 1, INFINITY}, {2, 2}, {.dtype = dtype});
     const Tensor y = to(matmul(a, zeros({2, 3}, {.dtype = dtype})), DType::f64);
     for (std::int64_t i = 0; i < y.numel(); ++i) CHECK(std::isnan(y.data<double>()[i]));
+  }
+}
+
+TEST_CASE("matmul: the stride of a dimension of size 1 may be anything", "[unit]") {
+  constexpr std::int64_t kFar = std::int64_t{1} << 40;
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const TensorOptions options{.dtype = dtype};
+    const Tensor row = tensor({1, 2, 3}, options), y = ones({3, 4}, options);
+    const Tensor a = alias(row, {1, 3}, {kFar, 1}, 0), b = alias(row, {3, 1}, {1, kFar}, 0);
+    CHECK(matmul(a, y).shape() == Dims{1, 4});
+    CHECK(sum(matmul(a, y)).item() == 24);
+    CHECK(matmul(a, b).item() == 14);
   }
 }
 

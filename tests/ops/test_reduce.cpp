@@ -8,6 +8,7 @@
 #include <cstring>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
@@ -76,6 +77,13 @@ TEST_CASE("a NaN wins", "[unit]") {
   CHECK(argmin(x).item<int>() == 1);
   CHECK(std::isnan(max(x, 0).values.item()));
   CHECK(std::isnan(logsumexp(x).item()));
+  // And has the gradient.
+  const Tensor leaf = clone(x).requires_grad_();
+  CHECK(same(gradient(amax(leaf), leaf), f64({0, 0.5, 0, 0.5})));
+  CHECK(same(gradient(amin(leaf), leaf), f64({0, 0.5, 0, 0.5})));
+  const Tensor other = f64({2, 2, kNan, kNan}).requires_grad_();
+  CHECK(same(gradient(maximum(leaf, other), leaf), f64({0, 1, 1, 1})));
+  CHECK(same(gradient(minimum(leaf, other), other), f64({0, 1, 1, 1})));
   // In every lane of the vectorised loop.
   for (int at = 0; at < 20; ++at) {
     Tensor y = ones({20}, kF64);
@@ -200,6 +208,19 @@ TEST_CASE("the same bits for any number of threads", "[unit]") {
       CHECK(std::memcmp(one[i].raw_data(), three[i].raw_data(),
                         static_cast<std::size_t>(one[i].numel()) * sizeof(float)) == 0);
     }
+  }
+  omp_set_num_threads(before);
+}
+
+TEST_CASE("parallel_for: what pieces throw goes on to the caller", "[unit]") {
+  const int before = omp_get_max_threads();
+  for (const int threads : {1, 3}) {
+    omp_set_num_threads(threads);
+    CHECK_THROWS_WITH(cpu::parallel_for(100, 10,
+                                        [](std::int64_t begin, std::int64_t) {
+                                          check(begin < 50, "piece", "expected the first half");
+                                        }),
+                      "[piece] expected the first half");
   }
   omp_set_num_threads(before);
 }

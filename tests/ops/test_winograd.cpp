@@ -13,6 +13,7 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/reduce.hpp>
+#include <vector>
 
 using namespace invar;
 
@@ -123,6 +124,29 @@ TEST_CASE("Winograd convolution gives the same bits for any number of threads", 
     }
     omp_set_num_threads(threads);
   }
+}
+
+TEST_CASE("Winograd convolution inside a parallel region of the caller's own", "[unit][conv2d]") {
+  const AlgorithmScope scope(ConvAlgorithm::winograd);
+  constexpr int kThreads = 6;  // more than omp_get_max_threads() may say
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(2);
+  for (const Shape& s : kShapes) {
+    const Tensors p = random_problem(s, DType::f32);
+    const auto ours = [&] { return passes(p[0], p[1], p[2], p[3], s.options()); };
+    const Tensors alone = ours();
+    std::vector<Tensors> nested(kThreads);
+#pragma omp parallel num_threads(kThreads)
+    nested[static_cast<std::size_t>(omp_get_thread_num())] = ours();
+    for (const Tensors& each : nested) {
+      if (each.empty()) continue;  // fewer threads were given
+      for (std::size_t pass = 0; pass < 3; ++pass) {
+        CAPTURE(s.images, s.inputs, pass);
+        CHECK(all(eq(each[pass], alone[pass])).item<bool>());
+      }
+    }
+  }
+  omp_set_num_threads(before);
 }
 
 TEST_CASE("Choices decide which algorithm computes each pass", "[unit][conv2d]") {

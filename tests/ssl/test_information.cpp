@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <invar/autodiff/gradcheck.hpp>
+#include <invar/core/autograd/engine.hpp>
 #include <invar/core/json_reader.hpp>
 #include <invar/nn/container.hpp>
 #include <invar/nn/resnet.hpp>
@@ -188,6 +189,18 @@ TEST_CASE("alignment and uniformity have gradients", "[gradcheck]") {
   const auto aligned = gradcheck([](const Tensors& x) { return alignment(x[0], x[1]); }, z);
   INFO(aligned.message);
   CHECK(aligned.ok);
+  for (const double power : {0.5, 1.0, 3.0}) {
+    const auto powered =
+        gradcheck([&](const Tensors& x) { return alignment(x[0], x[1], power); }, z);
+    INFO(powered.message);
+    CHECK(powered.ok);
+    // The second pair coincides.
+    const Tensor other = cat({narrow(z[1], 0, 0, 1), narrow(z[0], 0, 1, 1), narrow(z[1], 0, 2, 3)});
+    const Tensor x = clone(z[0]).requires_grad_();
+    const Tensor gradient = grad({alignment(x, other, power)}, {x})[0];
+    CHECK(amax(abs(select(gradient, 0, 1))).item() == 0);
+    CHECK(amin(sum(abs(narrow(gradient, 0, 2, 3)), {1})).item() > 0);
+  }
   const auto uniform = gradcheck([](const Tensors& x) { return uniformity(x[0]); }, {z[0]});
   INFO(uniform.message);
   CHECK(uniform.ok);

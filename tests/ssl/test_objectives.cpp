@@ -660,8 +660,8 @@ TEST_CASE("diagnostics that are lists, and those of a network around images", "[
     CHECK(std::isfinite(ssl::local_diagnostic(name, bent)));
     CHECK(ssl::local_diagnostic(name, bent) == ssl::local_diagnostic(name, bent));
   }
-  CHECK_THROWS_MATCHES(ssl::local_diagnostic("flips", bent), Error,
-                       MessageMatches(ContainsSubstring("did you mean")));
+  CHECK_THROWS_MATCHES(ssl::local_diagnostic("flip_rates", bent), Error,
+                       MessageMatches(ContainsSubstring("did you mean \"flip_rate\"")));
   CHECK_THROWS_MATCHES(ssl::local_diagnostic("conditional_published", {bent.f, x, {}}), Error,
                        MessageMatches(ContainsSubstring("second view")));
   // The bound's terms, by name.
@@ -670,6 +670,34 @@ TEST_CASE("diagnostics that are lists, and those of a network around images", "[
   REQUIRE(terms.size() == 4);
   CHECK(terms[0].first == "bound_invariance");
   CHECK_THAT(terms[0].second, WithinRel(0.1 * std::sqrt(6.0), 1e-9));
+}
+
+TEST_CASE("diagnostics of features that are NaN are NaN", "[unit]") {
+  manual_seed(15);
+  const double nan = std::nan("");
+  const Tensor x = randn({16, 5}), z = full({16, 6}, nan), a = full({5, 6}, nan);
+  for (const std::string& name : ssl::diagnostic_names()) {
+    INFO(name);
+    CHECK_NOTHROW(ssl::diagnostic(name, {z, z}));
+  }
+  for (const std::string& name : ssl::diagnostic_list_names()) {
+    INFO(name);
+    const std::vector<double> list = ssl::diagnostic_list(name, {z, z});
+    CHECK(std::ranges::all_of(list, [](double v) { return std::isnan(v); }));
+    CHECK_FALSE(list.empty());
+  }
+  for (const std::string& name : ssl::local_diagnostic_names()) {
+    INFO(name);
+    const auto collapsed = [&](const Tensor& in) { return matmul(in, a); };
+    CHECK_NOTHROW(ssl::local_diagnostic(name, {collapsed, x, x}));
+    const auto refuses = [](const Tensor&) -> Tensor { fail("network", "expected less"); };
+    CHECK_THROWS_MATCHES(ssl::local_diagnostic(name, {refuses, x, x}), Error,
+                         MessageMatches(ContainsSubstring("expected less")));
+  }
+  for (const auto& [name, value] : ssl::bound_diagnostics(z, {z, z}, randint(0, 4, {16}))) {
+    INFO(name);
+    CHECK(std::isnan(value));
+  }
 }
 
 TEST_CASE("LogDet's weight rescales the embeddings, PairDist depends on weight over s2", "[unit]") {
