@@ -278,7 +278,7 @@ class Analyze(unittest.TestCase):
         path.write_text(json.dumps(renamed))
         costs = self.folder / "costs.json"
         ratios = {"vicreg_logdet": {"ratio": 1.03, "rounds": [1.02, 1.04]},
-                  "vicreg_pairdist": {"ratio": 1.11, "rounds": [1.1, 1.12]}}
+                  "vicreg_pairdist": {"ratio": 1.11, "rounds": [1.105, 1.12]}}
         costs.write_text(json.dumps({"about": "a test", "steps": 3, "rounds": 2, "ratios": {"512": ratios}}))
         filled = claims["fill"](rows, [path, costs])
         self.assertEqual(claims["problems"](filled), [])
@@ -286,8 +286,14 @@ class Analyze(unittest.TestCase):
         measured = {row["claim"]: row for row in filled if row["ours"] is not None}
         new = [claim for claim in measured if "Fashion-MNIST" in claim and "linear accuracy than" not in claim]
         # Overlap is told at sigma .1, which this analysis does not have.
-        self.assertEqual(len(new) - any("overlap" in claim for claim in new), 9, new)
-        normality = next(row for claim, row in measured.items() if claim.startswith("Encoder outputs"))
+        self.assertEqual(len(new) - any("overlap" in claim for claim in new), 10, new)
+        normal = next(row for claim, row in measured.items() if "are normal where the noise is small" in claim)
+        shares = [row["mean"] for group in ("vicreg", "contrast") for row in self.rows("normality", "rejected")
+                  if (row["output"], row["draws"], row["sigma"], row["group"]) == ("encoder", 64, 0.01, group)]
+        self.assertEqual(normal["agrees"], "no" if all(low > 0.0135 for low, _ in normal["ci95"]) else "unresolved")
+        self.assertEqual(len(shares), 2)
+        self.assertTrue(all(low <= share <= high for (low, high), share in zip(normal["ci95"], shares)))
+        normality = next(row for claim, row in measured.items() if "more nearly normal" in claim)
         comparison = [row for row in self.rows("normality", "comparisons")
                       if row["output"] == "encoder" and row["draws"] == 64]
         self.assertEqual(len(normality["ci95"]), len(comparison))
@@ -297,7 +303,7 @@ class Analyze(unittest.TestCase):
             self.assertAlmostEqual(high, row["high"], delta=0.01 * abs(row["high"]))
         cost = next(row for claim, row in measured.items() if "cost" in claim)
         self.assertEqual(cost["agrees"], "no")
-        self.assertIn("+11.0 % at d 512", cost["ours"])
+        self.assertIn("+11.0 % [+10.5, +12.0] at d 512", cost["ours"])
 
     def test_bad_input_is_refused(self) -> None:
         group = ["--group", str(self.folder / "vicreg0")]
