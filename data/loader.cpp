@@ -67,10 +67,11 @@ Loader::Loader(DatasetPtr dataset, std::vector<Pipeline> views, LoaderOptions op
   check(options_.epochs >= 0, "Loader", "expected epochs >= 0, got {}", options_.epochs);
   const std::int64_t size = dataset_->size();
   check(size >= 1, "Loader", "expected a data set with images, got an empty one");
-  check(!options_.drop_last || size >= options_.batch_size, "Loader",
-        "expected at least one batch of {} images, the data set has {}: choose batch_size <= {} (or, "
-        "where a program makes the loader, drop_last = false)",
-        options_.batch_size, size, size);
+  check(
+      !options_.drop_last || size >= options_.batch_size, "Loader",
+      "expected at least one batch of {} images, the data set has {}: choose batch_size <= {} (or, "
+      "where a program makes the loader, drop_last = false)",
+      options_.batch_size, size, size);
   steps_per_epoch_ = options_.drop_last ? size / options_.batch_size
                                         : (size + options_.batch_size - 1) / options_.batch_size;
   for (const Pipeline& pipeline : pipelines_) {

@@ -55,8 +55,9 @@ Json shared_steps(const Json& rows) {
 std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& images) {
   std::map<Key, Tensor> result;
   const Tensor features = apply_in_chunks(networks.encoder, images);
-  for (const auto& [output, z] : {std::pair{"encoder", features},
-                                  std::pair{"expander", apply_in_chunks(networks.expander, features)}}) {
+  for (const auto& [output, z] :
+       {std::pair{"encoder", features},
+        std::pair{"expander", apply_in_chunks(networks.expander, features)}}) {
     result[{output, "raw"}] = z;
     result[{output, "normalised"}] = normalize(z, 1) * std::sqrt(static_cast<double>(z.size(1)));
   }
