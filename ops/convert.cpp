@@ -4,7 +4,6 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
-#include <limits>
 
 namespace invar {
 namespace {
@@ -74,17 +73,27 @@ Tensor copy_(const Tensor& x, const Tensor& y) {
   return x;
 }
 
+Interval range_of(DType dtype) {
+  switch (dtype) {
+    case DType::boolean:
+      return {0, 1};
+    case DType::u8:
+      return {0, 255};
+    case DType::i32:
+      return {-0x1p31, 0x1p31 - 1};
+    case DType::i64:
+      return {-0x1p63, 0x1p63 - 1024};  // the greatest double below 2^63
+    default:
+      fail("range_of", "expected an integer dtype, got {}", dtype);
+  }
+}
+
 void check_value(std::string_view op, DType dtype, double value) {
-  visit(dtype, [&]<class T>() {
-    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-      using Limits = std::numeric_limits<T>;
-      constexpr double kEnd = 2 * static_cast<double>(Limits::max() / 2 + 1);  // a power of 2
-      const double whole = std::trunc(value);
-      check(whole >= static_cast<double>(Limits::min()) && whole < kEnd, op,
-            "expected a value of {} ({} to {}), got {}", dtype, Limits::min(), Limits::max(),
-            value);
-    }
-  });
+  if (is_floating(dtype) || dtype == DType::boolean) return;  // to boolean is x != 0
+  const auto [low, high] = range_of(dtype);
+  const double whole = std::trunc(value);
+  check(whole >= low && whole <= high, op, "expected a value of {} ({} to {}), got {}", dtype, low,
+        high, value);
 }
 
 Tensor fill_(const Tensor& x, double value) {

@@ -6,7 +6,6 @@
 #include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/reduce.hpp>
-#include <limits>
 #include <numbers>
 
 namespace invar {
@@ -33,24 +32,6 @@ bool is_integer(double s) { return std::abs(s) < 0x1p63 && s == std::floor(s); }
 Tensor for_scalar(const Tensor& x, double s) {
   const bool fits = is_floating(x.dtype()) || (is_integer(s) && x.dtype() != DType::boolean);
   return fits ? x : to(x, DType::f32);
-}
-
-struct Interval {
-  double low, high;
-};
-
-/// The values of an integer dtype; of i64, those that a double can name.
-Interval range_of(DType dtype) {
-  switch (dtype) {
-    case DType::boolean:
-      return {0, 1};
-    case DType::u8:
-      return {0, 255};
-    case DType::i32:
-      return {std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()};
-    default:
-      return {-0x1p53, 0x1p53};
-  }
 }
 
 /// True iff s is among the values of an integer dtype.

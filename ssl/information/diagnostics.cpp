@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <functional>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/json_reader.hpp>
@@ -237,8 +238,19 @@ double local_diagnostic(const std::string& name, const Surroundings& at) {
   check(name != "conditional_published" || (at.other.defined() && at.other.shape() == at.x.shape()),
         name, "expected a second view of each image, got none of {}", at.x.shape());
   NoGrad guard;
-  at.f(some(at.x));  // what the network itself refuses is an error
-  return value_or([&] { return f(at); }, kNone);
+  std::exception_ptr refused;  // what the network itself refuses is an error
+  const Surroundings watched{[&](const Tensor& x) {
+                               try {
+                                 return at.f(x);
+                               } catch (...) {
+                                 refused = std::current_exception();
+                                 throw;
+                               }
+                             },
+                             at.x, at.other, at.sigma};
+  const double value = value_or([&] { return f(watched); }, kNone);
+  if (refused) std::rethrow_exception(refused);
+  return value;
 }
 
 std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, const Tensors& views,

@@ -14,7 +14,7 @@ import tempfile
 import unittest
 import xml.etree.ElementTree
 
-from test_programs import BIN, ROOT, configuration, make_images, metrics
+from small_runs import BIN, ROOT, configuration, make_images, metrics
 
 SMALL = ["--set", 'normality={"images": 2, "draws": [64, 32], "sigmas": [0.01, 0.3], "expander": true, '
          '"second_images": 1}',

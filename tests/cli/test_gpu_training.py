@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-import test_programs as programs
+import small_runs as programs
 
 
 class GpuTraining(unittest.TestCase):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Every script that takes options explains itself: --help, and exit code 2 for an option it does not know. What
-somebody may well forget is told in a line.
+somebody may well forget is told in a line. So do the benchmarks with arguments of their own.
 
-usage: test_scripts.py ROOT
+usage: test_scripts.py ROOT [BENCHMARKS]
 """
 import pathlib
 import subprocess
@@ -30,6 +30,17 @@ def main() -> int:
                               capture_output=True, text=True)
         if done.returncode != 1 or done.stderr.count("\n") != 1 or message not in done.stderr:
             failures.append(f"{name}: expected \"{message}\", got exit code {done.returncode}: {done.stderr}")
+    for name, arguments, code, message in (
+            ("bench_step", ["128", "3", "32"], 1, "expected BATCH CHANNELS SIZE"),
+            ("bench_step", ["0", "3", "32", "2048", "3"], 1, "of at least 1, got 0"),
+            ("bench_step", ["1", "3", "32", "2048", "3", "resnet9"], 1, "got resnet9"),
+            ("bench_augment", ["soon"], 2, "usage: bench_augment"),
+            ("bench_overhead", ["-1"], 2, "usage: bench_overhead")) if len(sys.argv) > 2 else ():
+        done = subprocess.run([pathlib.Path(sys.argv[2]) / name, *arguments], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        if done.returncode != code or message not in done.stderr:
+            failures.append(f"{name} {arguments}: expected \"{message}\", got exit code {done.returncode}: "
+                            f"{done.stderr}")
     print("\n".join(failures) or f"{len(scripts)} scripts")
     return 1 if failures or len(scripts) < 5 else 0
 

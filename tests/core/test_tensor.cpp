@@ -256,6 +256,9 @@ TEST_CASE("a scalar is compared as the number it is", "[unit]") {
   CHECK_FALSE(eq(ones({}, {.dtype = DType::boolean}), 2).item<bool>());
   const Tensor wide = tensor({1e10}, {.dtype = DType::i64});
   CHECK(gt(wide, 5e9).item<bool>());
+  const Tensor next = full({}, 0x1p60, {.dtype = DType::i64}) + 1;  // no double between the two
+  CHECK_FALSE(eq(next, 0x1p60).item<bool>());
+  CHECK(lt(next, 0x1p63).item<bool>());
   CHECK(lt(to(tensor({7}), DType::i32), 5e9).item<bool>());
 }
 
