@@ -442,6 +442,9 @@ class Analyze(unittest.TestCase):
         self.assertEqual((resumed["linear"], resumed["resumed"]), (result["linear"], True))
         summary = self.experiments(path, "summary")
         self.assertEqual(summary.count("2 seeds"), 2, summary)  # linear accuracy and kNN
+        picture = self.folder / "summary.svg"
+        self.experiments(path, "summary", "--svg", picture)
+        self.assertIn("linear accuracy", "".join(xml.etree.ElementTree.parse(picture).getroot().itertext()))
         grid = json.loads(path.read_text())
         path.write_text(json.dumps({**grid, "set": {"evaluation": {"linear_epochs": 3}}}))
         self.assertIn("linear_epochs", self.experiments(path, "summary", code=1))
@@ -450,6 +453,11 @@ class Analyze(unittest.TestCase):
         shutil.rmtree(self.folder / "grid-runs" / "tiny")
         measured.unlink()
         self.assertIn("cannot be analysed", self.experiments(path, "run"))
+        # Three seeds, their mean and interval; one seed alone has neither; none is told.
+        draw = runpy.run_path(str(ROOT / "scripts" / "experiments"))["draw"]
+        picture = draw("a", {"linear": {"b": [1.0, 2.0, 4.5], "c": [0.5], "d": []}})
+        self.assertEqual((picture.count("<circle"), picture.count('stroke-width="2"'), picture.count("not run")),
+                         (5, 1, 1), picture)
         path.write_text("{}")
         self.assertIn("expected a grid", self.experiments(path, "status", code=1))
 
