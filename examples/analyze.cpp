@@ -71,8 +71,7 @@ void analyze(const app::StudyOptions& options, const std::vector<std::string>& e
       result["notes"].push_back(fmt::format("Not measured: {}.", fmt::join(known.lacking, ", ")));
     }
     for (const Json& figure : result["figures"]) {
-      write(out / (figure["name"].get<std::string>() + ".svg"),
-            app::to_svg(app::to_figure(figure)));
+      write(out / (figure["name"].get<std::string>() + ".svg"), app::to_svg(figure));
     }
     analysis["experiments"].push_back(result);
   }

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/ssl/evaluation.hpp>
@@ -7,6 +9,7 @@
 #include <invar/ssl/information/generalisation.hpp>
 #include <invar/ssl/information/statistics.hpp>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "experiments.hpp"
@@ -91,6 +94,57 @@ std::optional<ssl::RankCorrelation> with_accuracy(const std::vector<const Json*>
   return ssl::rank_correlation(x, y);
 }
 
+/// Below this a method's own correlation is of too few encoders to be drawn.
+constexpr std::int64_t kDrawn = 5;
+
+/// The three tables beside each other: a row per diagnostic, the strongest among finished encoders
+/// first.
+Json dots(const Json& between, const Json& of_methods, const Json& within) {
+  std::vector<std::size_t> order(between.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto strength = [&](std::size_t i) {
+    for (const Json* table : {&between, &within}) {
+      if (const Json& rho = (*table)[i].at("rho"); rho.is_number()) {
+        return std::abs(rho.get<double>());
+      }
+    }
+    return -1.0;
+  };
+  std::ranges::stable_sort(order, std::greater<>(), strength);
+  Json rows = Json::array(), series = Json::array();
+  for (const std::size_t i : order) {
+    if (strength(i) >= 0) rows.push_back(between[i].at("diagnostic"));
+  }
+  // `values`: by diagnostic, {"rho"} or {"rho", "low", "high"}.
+  const auto add = [&](const std::string& name, const std::map<std::string, Json>& values) {
+    Json one = {{"name", name}, {"x", Json::array()}};
+    for (const char* list : {"y", "low", "high"}) one[list] = Json::array();
+    for (const Json& row : rows) {
+      const auto found = values.find(row.get<std::string>());
+      const Json value = found == values.end() ? Json::object() : found->second;
+      one["y"].push_back(value.value("rho", Json()));
+      one["low"].push_back(value.value("low", Json()));
+      one["high"].push_back(value.value("high", Json()));
+    }
+    series.push_back(one);
+  };
+  std::map<std::string, Json> all, along;
+  std::map<std::string, std::map<std::string, Json>> own;
+  for (const Json& row : between) all[row.at("diagnostic")] = row;
+  for (const Json& row : within) along[row.at("diagnostic")] = row;
+  for (const Json& row : of_methods) {
+    if (row.at("encoders") >= kDrawn) own[row.at("group")][row.at("diagnostic")] = row;
+  }
+  add("finished encoders", all);
+  for (const auto& [method, values] : own) add("of " + method, values);
+  add("along a run, mean", along);
+  return {{"name", "correlation"},
+          {"title", "Correlation with linear accuracy"},
+          {"label", "Spearman's rho"},
+          {"rows", rows},
+          {"series", series}};
+}
+
 }  // namespace
 
 Json report_correlation(const Json& rows) {
@@ -151,7 +205,7 @@ Json report_correlation(const Json& rows) {
         table("within methods", "of the finished encoders of each group", of_methods),
         table("within runs", "of each run's checkpoints with linear accuracy", within),
         table("encoders", "every encoder", rows)}},
-      {"figures", Json::array()}};
+      {"figures", Json::array({dots(between, of_methods, within)})}};
 }
 
 }  // namespace invar::app

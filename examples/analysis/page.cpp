@@ -92,7 +92,7 @@ std::string to_html(const Json& analysis) {
     }
     html += "</ul>\n";
     for (const Json& figure : experiment.at("figures")) {
-      html += "<figure>" + to_svg(to_figure(figure)) + "</figure>\n";
+      html += "<figure>" + to_svg(figure) + "</figure>\n";
     }
     for (const Json& rows : experiment.at("tables")) html += html_table(rows);
   }

@@ -127,17 +127,21 @@ Json lines(const std::string& name, const std::string& title, const Json& means,
   return figure;
 }
 
-Figure to_figure(const Json& json) {
-  Figure figure{.title = json.at("title"),
-                .x_label = json.at("x_label"),
-                .y_label = json.at("y_label"),
-                .log_x = json.at("log_x"),
-                .log_y = json.at("log_y")};
-  for (const Json& series : json.at("series")) {
-    figure.series.push_back({series.at("name"), numbers(series.at("x")), numbers(series.at("y")),
-                             numbers(series.at("low")), numbers(series.at("high"))});
+std::string to_svg(const Json& figure) {
+  std::vector<Series> series;
+  for (const Json& s : figure.at("series")) {
+    series.push_back({s.at("name"), numbers(s.at("x")), numbers(s.at("y")), numbers(s.at("low")),
+                      numbers(s.at("high"))});
   }
-  return figure;
+  if (figure.contains("rows")) {
+    return to_svg(DotPlot{figure.at("title"), figure.at("label"), figure.at("rows"), series});
+  }
+  return to_svg(Figure{.title = figure.at("title"),
+                       .x_label = figure.at("x_label"),
+                       .y_label = figure.at("y_label"),
+                       .log_x = figure.at("log_x"),
+                       .log_y = figure.at("log_y"),
+                       .series = series});
 }
 
 }  // namespace invar::app

@@ -35,14 +35,14 @@ Json comparisons(const Json& rows, const Names& groups, const Names& keys,
 /// The rows in which every key of `values` has that value.
 Json where(const Json& rows, const Json& values);
 
-/// A line per group over `x` from rows of group_means, as JSON: to_figure's argument.
+/// A line per group over `x` from rows of group_means, as JSON: to_svg's argument.
 struct Axes {
   std::string x, x_label, y_label;
   bool log_x = false, log_y = false;
 };
 Json lines(const std::string& name, const std::string& title, const Json& means, const Axes& axes);
 
-/// The figure that `lines` described.
-Figure to_figure(const Json& json);
+/// What `lines` described, or a DotPlot as JSON: the same keys, and "rows"; null is no number.
+std::string to_svg(const Json& figure);
 
 }  // namespace invar::app

@@ -141,6 +141,23 @@ std::string draw_series(const Series& series, const char* colour, const Axis& x,
   return svg;
 }
 
+/// The beginning of a picture: its size, styles and background.
+std::string open_svg(double height) {
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
+      "height=\"{1}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n"
+      "<style>.grid{{stroke:#ddd;fill:none}}.frame{{stroke:#888;fill:none}}"
+      ".title{{font-size:13px;font-weight:bold}}</style>\n"
+      "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
+      kWidth, height);
+}
+
+std::string legend_entry(double y, const char* colour, const std::string& name) {
+  return fmt::format("<path d=\"M{} {:.1f}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n", kRight + 14,
+                     y - 4, colour) +
+         text(kRight + 38, y, "start", name);
+}
+
 }  // namespace
 
 std::string escape_xml(const std::string& text) {
@@ -199,14 +216,10 @@ std::string to_svg(const Figure& figure) {
     xs.insert(xs.end(), series.x.begin(), series.x.end());
   }
   const Axis x = axis_of(xs, figure.log_x, kLeft, kRight), y = value_axis(figure);
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
-      "height=\"{1}\" font-family=\"sans-serif\" font-size=\"11\" fill=\"#222\">\n"
-      "<style>.grid{{stroke:#ddd;fill:none}}.frame{{stroke:#888;fill:none}}"
-      ".title{{font-size:13px;font-weight:bold}}</style>\n"
-      "<clipPath id=\"plot\"><rect x=\"{2}\" y=\"{3}\" width=\"{4}\" height=\"{5}\"/></clipPath>\n"
-      "<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
-      kWidth, kHeight, kLeft, kTop, kRight - kLeft, kBottom - kTop);
+  std::string svg = open_svg(kHeight);
+  svg += fmt::format(
+      "<clipPath id=\"plot\"><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>\n",
+      kLeft, kTop, kRight - kLeft, kBottom - kTop);
   svg += draw_axes(figure, x, y);
   double legend = kTop + 10;
   for (std::size_t i = 0; i < figure.series.size(); ++i) {
@@ -214,10 +227,58 @@ std::string to_svg(const Figure& figure) {
     const Series& series = figure.series[i];
     svg += draw_series(series, colour, x, y);
     if (points(x, y, series.x, series.y).empty()) continue;  // nothing of it is to be seen
-    svg += fmt::format("<path d=\"M{} {:.1f}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n",
-                       kRight + 14, legend - 4, colour);
-    svg += text(kRight + 38, legend, "start", series.name);
+    svg += legend_entry(legend, colour, series.name);
     legend += 18;
+  }
+  return svg + "</svg>\n";
+}
+
+std::string to_svg(const DotPlot& plot) {
+  constexpr double kNames = 170, kRow = 24;
+  const double bottom = kTop + kRow * static_cast<double>(plot.rows.size());
+  std::vector<double> values;
+  for (const Series& series : plot.series) {
+    check(series.y.size() == plot.rows.size() && series.low.size() == series.high.size() &&
+              (series.low.empty() || series.low.size() == series.y.size()),
+          "figure", "expected {} values of y, and as many of the bars or none, in \"{}\"",
+          plot.rows.size(), series.name);
+    for (const auto* list : {&series.y, &series.low, &series.high}) {
+      values.insert(values.end(), list->begin(), list->end());
+    }
+  }
+  const Axis at = axis_of(values, false, kNames, kRight);
+  std::string svg = open_svg(bottom + 48);
+  for (const double tick : axis_ticks(at.low, at.high, false)) {
+    svg += fmt::format("<path class=\"{}\" d=\"M{:.1f} {}V{}\"/>\n", tick == 0 ? "frame" : "grid",
+                       at(tick), kTop, bottom);
+    svg += text(at(tick), bottom + 16, "middle", number(tick));
+  }
+  svg += text((kNames + kRight) / 2, kTop - 14, "middle", plot.title, " class=\"title\"");
+  svg += text((kNames + kRight) / 2, bottom + 36, "middle", plot.label);
+  for (std::size_t row = 0; row < plot.rows.size(); ++row) {
+    const double top = kTop + kRow * static_cast<double>(row);
+    svg += fmt::format("<path class=\"grid\" d=\"M{} {:.1f}H{}\"/>\n", kNames, top, kRight);
+    svg += text(kNames - 8, top + kRow / 2 + 4, "end", plot.rows[row]);
+    for (std::size_t i = 0; i < plot.series.size(); ++i) {
+      const Series& series = plot.series[i];
+      if (!at.shows(series.y[row])) continue;
+      const char* const colour = kColours[i % std::size(kColours)];
+      const double y = top + kRow * static_cast<double>(i + 1) / (plot.series.size() + 1.0);
+      if (!series.low.empty() && at.shows(series.low[row]) && at.shows(series.high[row])) {
+        svg +=
+            fmt::format("<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"{}\" stroke-width=\"1.8\"/>\n",
+                        at(series.low[row]), y, at(series.high[row]), colour);
+      }
+      svg += fmt::format(
+          "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\"><title>{}, {}: {}</title>"
+          "</circle>\n",
+          at(series.y[row]), y, colour, escape_xml(series.name), escape_xml(plot.rows[row]),
+          number(series.y[row]));
+    }
+  }
+  for (std::size_t i = 0; i < plot.series.size(); ++i) {
+    svg += legend_entry(kTop + 10 + 18 * static_cast<double>(i), kColours[i % std::size(kColours)],
+                        plot.series[i].name);
   }
   return svg + "</svg>\n";
 }

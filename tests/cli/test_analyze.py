@@ -143,6 +143,13 @@ class Analyze(unittest.TestCase):
         self.assertEqual(len(self.rows("correlation", "encoders")), 4 * (2 + 1))
         for row in self.rows("correlation", "rank correlations"):
             self.assertTrue(row["rho"] is None or -1 <= row["rho"] <= 1)
+        figure = next(e for e in self.analysis["experiments"] if e["name"] == "correlation")["figures"][0]
+        shown = dict(zip(figure["rows"], figure["series"][0]["y"]))
+        self.assertGreater(len(shown), 10)
+        for row in self.rows("correlation", "rank correlations"):
+            self.assertEqual(shown.get(row["diagnostic"]), row["rho"], row)
+        strengths = [abs(rho) for rho in shown.values() if rho is not None]
+        self.assertEqual(strengths, sorted(strengths, reverse=True))
 
     def test_figures_and_page(self) -> None:
         names = {figure["name"] for e in self.analysis["experiments"] for figure in e["figures"]}
