@@ -104,9 +104,8 @@ Json dots(const Json& between, const Json& of_methods, const Json& within) {
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto strength = [&](std::size_t i) {
     for (const Json* table : {&between, &within}) {
-      if (const Json& rho = (*table)[i].at("rho"); rho.is_number()) {
-        return std::abs(rho.get<double>());
-      }
+      const Json& rho = (*table)[i].at("rho");  // NaN: the diagnostic is always the same
+      if (rho.is_number() && std::isfinite(rho.get<double>())) return std::abs(rho.get<double>());
     }
     return -1.0;
   };
