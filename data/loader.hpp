@@ -38,7 +38,7 @@
 #include <invar/core/tensor.hpp>
 #include <invar/data/dataset.hpp>
 #include <invar/data/device_images.hpp>
-#include <invar/data/transforms.hpp>
+#include <invar/data/pipeline.hpp>
 #include <memory>
 #include <mutex>
 #include <optional>

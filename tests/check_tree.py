@@ -151,7 +151,7 @@ def configuration(root: pathlib.Path) -> list[str]:
     _, *readers = re.split(r'JsonReader reader\(\w+, "(\w+)"\)', experiment.read_text())
     for name, code in zip(readers[::2], readers[1::2]):
         look_up(experiment, code, sections.get(name, ""), f"{document.name}, {name}")
-    for name, source in (("data", root / "data" / "dataset.cpp"), ("views", root / "data" / "transforms.cpp")):
+    for name, source in (("data", root / "data" / "dataset.cpp"), ("views", root / "data" / "pipeline.cpp")):
         look_up(source, source.read_text(), sections.get(name, ""), f"{document.name}, {name}")
     objectives = root / "docs" / "objectives.md"
     for source in sorted((root / "ssl" / "objectives").glob("*.cpp")):
@@ -211,7 +211,7 @@ def self_test() -> list[str]:
                             'reader.get("epochs", 1); JsonReader reader(json, "schedule");\n'
                             'reader.require<int>("said");\n'),
                            ("data/dataset.cpp", 'reader.get<bool>("grey", false);\n'),
-                           ("data/transforms.cpp", 'get_range(reader, "scale", {});\n'),
+                           ("data/pipeline.cpp", 'get_range(reader, "scale", {});\n'),
                            ("ssl/objectives/a.cpp", 'reader.get("weight", 1.0);\n'),
                            ("docs/objectives.md", ""),
                            ("docs/configuration.md", "`grey` `scale` `weight`\n## schedule\n`said` `epochs`\n")):

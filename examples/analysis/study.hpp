@@ -14,7 +14,7 @@
 #include <functional>
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
-#include <invar/data/transforms.hpp>
+#include <invar/data/pipeline.hpp>
 #include <invar/nn/resnet.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>

@@ -20,7 +20,7 @@
 //    "evaluation": {"baselines": true}}
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
-#include <invar/data/transforms.hpp>
+#include <invar/data/pipeline.hpp>
 #include <invar/nn/optim/optimizer.hpp>
 #include <invar/nn/optim/schedule.hpp>
 #include <invar/nn/resnet.hpp>

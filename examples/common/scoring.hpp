@@ -2,7 +2,7 @@
 // kNN and linear-probe accuracy of an encoder, or of the raw pixels, on a labelled data set.
 #include <functional>
 #include <invar/data/dataset.hpp>
-#include <invar/data/transforms.hpp>
+#include <invar/data/pipeline.hpp>
 #include <invar/nn/module.hpp>
 #include <invar/ssl/evaluation.hpp>
 

@@ -2,7 +2,7 @@
 #include <catch2/catch_approx.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
-#include <invar/data/transforms.hpp>
+#include <invar/data/pipeline.hpp>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
