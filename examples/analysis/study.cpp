@@ -280,14 +280,16 @@ void Study::add_controls(const StudyOptions& options) {
   const auto name_of = [](const std::string& group, std::int64_t i) {
     return fmt::format("{} {}", group, i);
   };
-  const auto control = [&](const std::string& group, std::int64_t i, Network network) {
+  const auto control = [&](const std::string& group, std::int64_t i, Network network,
+                           Network expander = {}) {
     subjects.push_back({.group = group,
                         .name = name_of(group, i),
                         .config = {},
                         .encoder = std::move(network),
-                        .expander = {},
+                        .expander = std::move(expander),
                         .trained = false,
                         .rectifiers = group != "linear"});
+    subjects.back().has_expander = static_cast<bool>(subjects.back().expander);
   };
   for (const std::string& name : options.controls) {
     check(name == "untrained" || name == "linear", "--controls", "unknown name \"{}\": {}", name,
@@ -307,7 +309,8 @@ void Study::add_controls(const StudyOptions& options) {
         control("linear", i, [weight](const Tensor& x) { return matmul(flatten(x, 1), weight); });
         continue;
       }
-      control("untrained", i, untrained(number).encoder);
+      const NetworkPair networks = untrained(number);
+      control("untrained", i, networks.encoder, composed(networks));
     }
   }
 }
