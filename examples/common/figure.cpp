@@ -17,6 +17,17 @@ constexpr double kLeft = 64, kRight = 470, kTop = 36, kBottom = 308;
 constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                     "#e69f00", "#56b4e9", "#000000", "#999933"};
 
+/// Beyond the last colour they begin again, with broken lines.
+struct Pen {
+  const char* colour;
+  const char* dashes;  ///< an attribute, or nothing
+};
+
+Pen pen_of(std::size_t series) {
+  constexpr std::size_t kCount = std::size(kColours);
+  return {kColours[series % kCount], series < kCount ? "" : " stroke-dasharray=\"6 3\""};
+}
+
 /// One axis: values to pixels.
 struct Axis {
   double low, high;  ///< values, or their logarithms
@@ -108,7 +119,7 @@ std::string draw_axes(const Figure& figure, const Axis& x, const Axis& y) {
   return svg;
 }
 
-std::string draw_series(const Series& series, const char* colour, const Axis& x, const Axis& y) {
+std::string draw_series(const Series& series, const Pen& pen, const Axis& x, const Axis& y) {
   check(series.x.size() == series.y.size() && series.low.size() == series.high.size() &&
             (series.low.empty() || series.low.size() == series.y.size()),
         "figure", "expected as many values of y and of the band as of x in \"{}\"", series.name);
@@ -125,17 +136,18 @@ std::string draw_series(const Series& series, const char* colour, const Axis& x,
       svg += fmt::format(
           "<polygon points=\"{} {}\" fill=\"{}\" fill-opacity=\".18\" "
           "clip-path=\"url(#plot)\"/>\n",
-          points(x, y, xs, low), points(x, y, xs, high, true), colour);
+          points(x, y, xs, low), points(x, y, xs, high, true), pen.colour);
     }
   }
-  svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"/>\n",
-                     points(x, y, series.x, series.y), colour);
+  svg +=
+      fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{}/>\n",
+                  points(x, y, series.x, series.y), pen.colour, pen.dashes);
   for (std::size_t i = 0; i < series.x.size(); ++i) {
     if (!x.shows(series.x[i]) || !y.shows(series.y[i])) continue;
     svg += fmt::format(
         "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.4\" fill=\"{}\"><title>{}: {}, {}</title>"
         "</circle>\n",
-        x(series.x[i]), y(series.y[i]), colour, escape_xml(series.name), number(series.x[i]),
+        x(series.x[i]), y(series.y[i]), pen.colour, escape_xml(series.name), number(series.x[i]),
         number(series.y[i]));
   }
   return svg;
@@ -152,9 +164,9 @@ std::string open_svg(double height) {
       kWidth, height);
 }
 
-std::string legend_entry(double y, const char* colour, const std::string& name) {
-  return fmt::format("<path d=\"M{} {:.1f}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n", kRight + 14,
-                     y - 4, colour) +
+std::string legend_entry(double y, const Pen& pen, const std::string& name) {
+  return fmt::format("<path d=\"M{} {:.1f}h18\" stroke=\"{}\" stroke-width=\"3\"{}/>\n",
+                     kRight + 14, y - 4, pen.colour, pen.dashes) +
          text(kRight + 38, y, "start", name);
 }
 
@@ -223,11 +235,11 @@ std::string to_svg(const Figure& figure) {
   svg += draw_axes(figure, x, y);
   double legend = kTop + 10;
   for (std::size_t i = 0; i < figure.series.size(); ++i) {
-    const char* const colour = kColours[i % std::size(kColours)];
+    const Pen pen = pen_of(i);
     const Series& series = figure.series[i];
-    svg += draw_series(series, colour, x, y);
+    svg += draw_series(series, pen, x, y);
     if (points(x, y, series.x, series.y).empty()) continue;  // nothing of it is to be seen
-    svg += legend_entry(legend, colour, series.name);
+    svg += legend_entry(legend, pen, series.name);
     legend += 18;
   }
   return svg + "</svg>\n";
@@ -262,23 +274,22 @@ std::string to_svg(const DotPlot& plot) {
     for (std::size_t i = 0; i < plot.series.size(); ++i) {
       const Series& series = plot.series[i];
       if (!at.shows(series.y[row])) continue;
-      const char* const colour = kColours[i % std::size(kColours)];
+      const Pen pen = pen_of(i);
       const double y = top + kRow * static_cast<double>(i + 1) / (plot.series.size() + 1.0);
       if (!series.low.empty() && at.shows(series.low[row]) && at.shows(series.high[row])) {
         svg +=
             fmt::format("<path d=\"M{:.1f} {:.1f}H{:.1f}\" stroke=\"{}\" stroke-width=\"1.8\"/>\n",
-                        at(series.low[row]), y, at(series.high[row]), colour);
+                        at(series.low[row]), y, at(series.high[row]), pen.colour);
       }
       svg += fmt::format(
           "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\"><title>{}, {}: {}</title>"
           "</circle>\n",
-          at(series.y[row]), y, colour, escape_xml(series.name), escape_xml(plot.rows[row]),
+          at(series.y[row]), y, pen.colour, escape_xml(series.name), escape_xml(plot.rows[row]),
           number(series.y[row]));
     }
   }
   for (std::size_t i = 0; i < plot.series.size(); ++i) {
-    svg += legend_entry(kTop + 10 + 18 * static_cast<double>(i), kColours[i % std::size(kColours)],
-                        plot.series[i].name);
+    svg += legend_entry(kTop + 10 + 18 * static_cast<double>(i), pen_of(i), plot.series[i].name);
   }
   return svg + "</svg>\n";
 }
