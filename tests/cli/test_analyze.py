@@ -70,7 +70,7 @@ class Analyze(unittest.TestCase):
 
     def test_normality(self) -> None:
         rows = self.rows("normality", "networks")
-        self.assertEqual(len(rows), (8 + 4) * 4)  # encoders and expanders, sigmas, draws
+        self.assertEqual(len(rows), (8 + 6) * 4)  # encoders, expanders of all but the linear networks; sigmas, draws
         for row in rows:
             self.assertEqual(row["images"], 1 if row["output"] == "expander" else 2)
             self.assertEqual(row["units"] + row["dropped"],
