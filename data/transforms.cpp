@@ -3,7 +3,6 @@
 #include <cmath>
 #include <invar/data/transforms.hpp>
 #include <invar/ops/functors/image.hpp>
-#include <invar/ops/view.hpp>
 #include <utility>
 
 namespace invar {
