@@ -7,8 +7,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace invar {
 
@@ -54,9 +56,20 @@ std::string suggestion(std::string_view word, const std::vector<std::string>& ca
 
 Json parse_json(std::string_view text, std::string_view source) {
   constexpr int kDeepest = 100;
-  const auto inspect = [&](int depth, Json::parse_event_t, Json&) {
+  std::vector<std::set<std::string>> keys;  // of each object that is open
+  const auto inspect = [&](int depth, Json::parse_event_t event, Json& value) {
     check(depth <= kDeepest, "json", "expected at most {} levels of JSON in '{}', got more",
           kDeepest, source);
+    if (event == Json::parse_event_t::object_start) {
+      keys.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      keys.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      const auto& key = value.get_ref<const std::string&>();
+      // Of a section that stands twice all but the last would be lost without a word.
+      check(keys.back().insert(key).second, "json",
+            "expected each key of an object once in '{}', got \"{}\" twice", source, key);
+    }
     return true;
   };
   try {

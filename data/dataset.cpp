@@ -40,15 +40,27 @@ DatasetPtr make_image_folder(JsonReader& reader, Split split, const ProgressCall
   options.channels = reader.get("channels", options.channels);
   options.threads = reader.get("threads", options.threads);
   options.max_bytes = reader.get("max_bytes", options.max_bytes);
-  if (split == Split::train) {
-    const auto inner = fs::path(root) / "train";
-    return load_image_folder(fs::is_directory(inner) ? inner.string() : root, options);
+  fs::path train = fs::path(root) / "train", test;
+  std::error_code ignored;  // what cannot be looked at is not there
+  for (const char* name : {"val", "test"}) {
+    if (const auto inner = fs::path(root) / name; fs::is_directory(inner, ignored)) test = inner;
   }
-  for (const char* name : {"test", "val"}) {
-    const auto inner = fs::path(root) / name;
-    if (fs::is_directory(inner)) return load_image_folder(inner.string(), options);
+  if (split == Split::test) {
+    check(!test.empty(), "image_folder",
+          "expected a folder of test images {0}/test or {0}/val, found neither: without one, have "
+          "training images held out (evaluation.held_out)",
+          root);
+    return load_image_folder(test.string(), options);
   }
-  fail("image_folder", "expected a folder of test images {0}/test or {0}/val, found neither", root);
+  if (!fs::is_directory(train, ignored)) {
+    // Test images would be trained on, as those of a class "test".
+    check(test.empty(), "image_folder",
+          "expected the training images of '{0}' in {0}/train, as there is {1}, found no such "
+          "folder: move them there",
+          root, test.string());
+    train = root;
+  }
+  return load_image_folder(train.string(), options);
 }
 
 }  // namespace

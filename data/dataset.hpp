@@ -155,7 +155,8 @@ struct ImageFolderOptions {
 };
 
 /// One folder per class below `root`, classes and files in alphabetical order of their bytes; files
-/// that end in .jpg, .jpeg or .png (in any case), in sub-folders as well, hidden ones left out.
+/// that end in .jpg, .jpeg or .png (in any case), in sub-folders as well, hidden ones left out. A
+/// root without folders is one of unlabelled images.
 DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& options = {});
 
 // ---- By name ------------------------------------------------------------------------------------
@@ -167,8 +168,8 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
 ///   {"name": "cifar10", "root": "..."}
 ///   {"name": "cifar100", "root": "..."}
 ///   {"name": "image_folder", "root": "...", "channels": 3, "threads": 0, "max_bytes": 8589934592}
-///        the classes are in root/train and in root/test or root/val;
-///        without root/train, root itself holds the training classes
+///        the classes, or unlabelled images, are in root/train and in root/test or root/val;
+///        without any of the three, root itself holds those to train on
 ///   {"name": "idx", "train": {"images": "...", "labels": "..."}, "test": {...},
 ///    "classes": ["...", ...]}                    classes may be left out, and the half that is not
 ///                                                asked for

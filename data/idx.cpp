@@ -75,12 +75,14 @@ std::string join(const std::vector<std::int64_t>& shape) {
 
 std::string find_file(const std::string& root, const std::string& file, const std::string& set,
                       const std::string& hint) {
+  std::error_code ignored;  // what cannot be looked at is not there
   for (const char* ending : {"", ".gz"}) {
     const auto path = std::filesystem::path(root) / (file + ending);
-    if (std::filesystem::exists(path)) return path.string();
+    if (std::filesystem::exists(path, ignored)) return path.string();
   }
+  const bool folder = std::filesystem::is_directory(root, ignored);
   fail(set, "expected {} or {}.gz in {}, {}: {}", file, file, root,
-       std::filesystem::is_directory(root) ? "found neither" : "which is not a folder", hint);
+       folder ? "found neither" : "which is not a folder", hint);
 }
 
 DatasetPtr load_mnist_files(Split split, const std::string& root, std::vector<std::string> classes,

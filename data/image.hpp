@@ -6,7 +6,8 @@
 //
 // Decoders take bytes from anywhere: no input, however damaged, crashes them or makes them allocate
 // more than its limits allow. Every error is an invar::Error that names the file. A file that ends
-// early or fails its checksum is an error, never a half-grey picture.
+// early or fails its checksum is an error, never a half-grey picture. Pixels come as they are
+// stored: a camera's note of how it was held (EXIF) is not looked at, as in torchvision.
 //
 // Threads: everything here may be called from any number of threads at once.
 #include <cstddef>

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <exception>
@@ -16,14 +17,20 @@ constexpr std::string_view kOp = "image_folder";
 
 bool hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
 
+/// False for what is no image by its name. A picture in a format that is not read would make the
+/// data set smaller without a word.
 bool is_image(const fs::path& path) {
+  constexpr std::array kRead = {".jpg", ".jpeg", ".png"};
+  constexpr std::array kOthers = {".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"};
   std::string ending = path.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](unsigned char c) { return std::tolower(c); });
-  return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
+  check(std::ranges::find(kOthers, ending) == kOthers.end(), kOp,
+        "expected JPEG and PNG files, got '{}': convert or remove it", path.string());
+  return std::ranges::find(kRead, ending) != kRead.end();
 }
 
-/// A link to a disk that is not there would make the data set smaller without a word.
+/// So would a link to a disk that is not there.
 void check_link(const fs::directory_entry& entry) {
   check(
       entry.exists() || hidden(entry.path()), kOp,
@@ -32,8 +39,9 @@ void check_link(const fs::directory_entry& entry) {
 }
 
 std::vector<std::string> sorted_classes(const std::string& root) {
-  check(fs::is_directory(root), kOp,
-        "expected a folder with one folder of images per class, got {}, which "
+  std::error_code ignored;
+  check(fs::is_directory(root, ignored), kOp,
+        "expected a folder with one folder of images per class, or of images, got {}, which "
         "is not a folder",
         root);
   std::vector<std::string> classes;
@@ -43,8 +51,6 @@ std::vector<std::string> sorted_classes(const std::string& root) {
       classes.push_back(entry.path().filename().string());
     }
   }
-  check(!classes.empty(), kOp,
-        "expected one folder of images per class in {}, found no folder there", root);
   std::sort(classes.begin(), classes.end());
   return classes;
 }
@@ -57,7 +63,9 @@ std::vector<std::string> sorted_images(const fs::path& folder) {
     check_link(*it);
     if (hidden(it->path())) {
       it.disable_recursion_pending();
-    } else if (it->is_regular_file() && is_image(it->path())) {
+    } else if (!it->is_directory() && is_image(it->path())) {
+      check(it->is_regular_file(), kOp, "expected files, got '{}', which is something else",
+            it->path().string());
       files.push_back(it->path().string());
     }
   }
@@ -77,12 +85,16 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
   std::vector<std::string> files;
   std::vector<Sample> samples;
   try {
-    classes = sorted_classes(root);
-    for (std::size_t c = 0; c < classes.size(); ++c) {
-      for (std::string& file : sorted_images(fs::path(root) / classes[c])) {
+    const auto add = [&](const fs::path& folder, std::int64_t label) {
+      for (std::string& file : sorted_images(folder)) {
         files.push_back(std::move(file));
-        samples.push_back({{}, static_cast<std::int64_t>(c)});
+        samples.push_back({{}, label});
       }
+    };
+    classes = sorted_classes(root);
+    if (classes.empty()) add(root, -1);
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      add(fs::path(root) / classes[c], static_cast<std::int64_t>(c));
     }
   } catch (const fs::filesystem_error& error) {
     fail(kOp, "expected readable folders below {}, got: {}", root, error.what());

@@ -304,8 +304,7 @@ std::optional<ImageStep> RandomGrayscale::step(ImageShape) const {
 // ---- GaussianBlur -------------------------------------------------------------------------------
 
 GaussianBlur::GaussianBlur(Range sigma, int kernel_size, double p) : sigma_(sigma), p_(p) {
-  check_positive_range(sigma, "GaussianBlur", "sigma");
-  check_range(sigma, 0.0, 1000.0, "GaussianBlur", "sigma");
+  check_range(sigma, 1e-6, 1000.0, "GaussianBlur", "sigma");  // in float, too, above 0
   check_probability(p, "GaussianBlur");
   check(kernel_size == 0 || (kernel_size > 0 && kernel_size % 2 == 1 && kernel_size < 1 << 16),
         "GaussianBlur", "expected an odd kernel_size, or 0 to derive it from sigma, got {}",

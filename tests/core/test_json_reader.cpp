@@ -21,6 +21,9 @@ TEST_CASE("JSON that is none is refused with its place", "[unit]") {
   CHECK_THROWS_WITH(parse_json("", "x"), ContainsSubstring("unexpected end of input"));
   CHECK_THROWS_WITH(parse_json("{\"lr\": 1e400}", "x"), ContainsSubstring("'1e400'"));
   CHECK_THROWS_WITH(parse_json("\"\xff\"", "x"), ContainsSubstring("UTF-8"));
+  CHECK_THROWS_WITH(parse_json(R"({"a": {"b": 1, "c": {}, "b": 2}})", "run.json"),
+                    ContainsSubstring("once in 'run.json', got \"b\" twice"));
+  CHECK(parse_json(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})", "x")["b"][1]["a"] == 2);
 }
 
 TEST_CASE("JSON that nests deeply is refused, not recursed into", "[unit]") {

@@ -301,6 +301,17 @@ TEST_CASE("A folder per class is read in alphabetical order by any number of thr
   }
 }
 
+TEST_CASE("A folder of images without folders is unlabelled", "[unit]") {
+  const TempFolder folder;
+  folder.write("b.png", tiny_png(1));
+  folder.write("a.png", tiny_png(2));
+  const DatasetPtr data = load_image_folder(folder.path().string());
+  REQUIRE(data->size() == 2);
+  CHECK(data->classes().empty());
+  CHECK(data->get(0).label == -1);
+  CHECK(data->get(0).image.pixels.at(0) == 2);
+}
+
 TEST_CASE("Links in an image folder are followed, broken ones are errors", "[unit]") {
   const TempFolder folder, elsewhere;
   folder.write("a/0.png", tiny_png(1));
@@ -309,6 +320,10 @@ TEST_CASE("Links in an image folder are followed, broken ones are errors", "[uni
   fs::create_directory_symlink(elsewhere.path(), folder / "b");
   fs::create_symlink(elsewhere / "1.png", folder / "b/2.png");
   CHECK(load_image_folder(folder.path().string(), {})->size() == 5);  // 2.png is in all of them
+  REQUIRE(mkfifo((folder / "a/pipe.jpg").c_str(), 0600) == 0);
+  CHECK_THAT(error_of([&] { load_image_folder(folder.path().string(), {}); }),
+             ContainsSubstring("pipe.jpg") && ContainsSubstring("something else"));
+  fs::remove(folder / "a/pipe.jpg");
   fs::remove(elsewhere / "1.png");
   CHECK_THAT(error_of([&] { load_image_folder(folder.path().string(), {}); }),
              ContainsSubstring("broken link") && ContainsSubstring("2.png"));
@@ -326,7 +341,10 @@ TEST_CASE("Bad image folders are errors that name the place", "[unit]") {
   };
   CHECK_THAT(error_of([&] { load_image_folder(folder / "none"); }),
              ContainsSubstring("none") && ContainsSubstring("not a folder"));
-  CHECK_THAT(message(), ContainsSubstring("found no folder there"));
+  CHECK_THAT(message(), ContainsSubstring("expected images") && ContainsSubstring("found none"));
+  folder.write("a.webp", Bytes{1});
+  CHECK_THAT(message(), ContainsSubstring("a.webp") && ContainsSubstring("convert"));
+  fs::remove(folder / "a.webp");
   fs::create_directories(folder / "a");
   CHECK_THAT(message(), ContainsSubstring("/a, found none"));
   Bytes cut = tiny_png(1);
@@ -395,7 +413,14 @@ TEST_CASE("make_dataset builds by name and refuses what it does not know", "[uni
   CHECK(make_dataset(images_of, Split::test)->shape() == ImageShape{2, 3, 1});
   const Json flat{{"name", "image_folder"}, {"root", folder / "set/val"}};
   CHECK(make_dataset(flat, Split::train)->size() == 2);
-  CHECK_THAT(message(flat, Split::test), ContainsSubstring("/test"));
+  CHECK_THAT(message(flat, Split::test),
+             ContainsSubstring("/test") && ContainsSubstring("held_out"));
+  // Test images are not trained on as if they were of one more class.
+  folder.write("mixed/a/1.png", tiny_png(1));
+  folder.write("mixed/test/a/1.png", tiny_png(1));
+  const Json mixed{{"name", "image_folder"}, {"root", folder / "mixed"}};
+  CHECK_THAT(message(mixed), ContainsSubstring("mixed/train"));
+  CHECK(make_dataset(mixed, Split::test)->size() == 1);
 }
 
 TEST_CASE("Data sets refuse pixels and labels that do not fit", "[unit]") {

@@ -1,3 +1,4 @@
+#include <sys/resource.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -135,6 +136,41 @@ TEST_CASE("A declared size above the limit is refused before it is allocated", "
              ContainsSubstring("bomb.png") && ContainsSubstring("max_pixels"));
   CHECK_THAT(error_of([] { decode_image(golden_file("png_rgb"), "x", {.max_pixels = 116}); }),
              ContainsSubstring("9 x 13"));
+}
+
+TEST_CASE("Comments in a PNG file are not unpacked", "[unit]") {
+  // Thirty of 8 MB each, in 240 kB.
+  constexpr std::size_t kComments = 30, kSize = (1 << 23) - 64;
+  const Bytes letters(kSize, 'a');
+  Bytes packed(compressBound(kSize));
+  uLongf packed_size = packed.size();
+  REQUIRE(compress2(packed.data(), &packed_size, letters.data(), kSize, 9) == Z_OK);
+  Bytes text{'z', 'T', 'X', 't', 'C', 'o', 'm', 'm', 'e', 'n', 't', 0, 0};
+  text.insert(text.end(), packed.begin(),
+              packed.begin() + static_cast<std::ptrdiff_t>(packed_size));
+  const auto big_endian = [](std::size_t value) {
+    return Bytes{static_cast<std::uint8_t>(value >> 24), static_cast<std::uint8_t>(value >> 16),
+                 static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value)};
+  };
+  Bytes chunk = big_endian(text.size() - 4);
+  chunk.insert(chunk.end(), text.begin(), text.end());
+  for (std::uint8_t byte : big_endian(crc32(0, text.data(), static_cast<uInt>(text.size())))) {
+    chunk.push_back(byte);
+  }
+  const std::string plain = encode_png({{1, 1, 1}, {7}});
+  Bytes png(plain.begin(), plain.end());
+  constexpr std::ptrdiff_t kAfterHeader = 33;
+  for (std::size_t i = 0; i < kComments; ++i) {
+    png.insert(png.begin() + kAfterHeader, chunk.begin(), chunk.end());
+  }
+  const auto peak = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;  // KiB
+  };
+  const long before = peak();
+  CHECK(decode_image(png, "comments").pixels == Bytes{7});
+  CHECK(peak() - before < 64 << 10);
 }
 
 TEST_CASE("An image file that ends early is an error, wherever it ends", "[unit]") {

@@ -302,6 +302,67 @@ TEST_CASE("Jitter factors, orders and probabilities are uniform", "[unit]") {
   }
 }
 
+TEST_CASE("What a configuration says is what is drawn", "[unit]") {
+  struct Drawn {
+    const char* json;
+    std::size_t param;
+    double low, high;  // uniform in; equal: how often it is 1
+  };
+  const Drawn cases[] = {
+      {R"({"name": "RandomHorizontalFlip"})", 0, 0.5, 0.5},
+      {R"({"name": "RandomHorizontalFlip", "p": 0.2})", 0, 0.2, 0.2},
+      {R"({"name": "RandomGrayscale"})", 0, 0.1, 0.1},
+      {R"({"name": "RandomSolarize"})", 0, 0.5, 0.5},
+      {R"({"name": "RandomSolarize", "p": 0.1})", 0, 0.1, 0.1},
+      {R"({"name": "RandomErasing"})", 0, 0.5, 0.5},
+      {R"({"name": "GaussianBlur"})", 0, 1, 1},
+      {R"({"name": "GaussianBlur"})", 1, 0.1, 2},
+      {R"({"name": "GaussianBlur", "sigma": [0.5, 1], "p": 0.3})", 0, 0.3, 0.3},
+      {R"({"name": "GaussianBlur", "sigma": [0.5, 1], "p": 0.3})", 1, 0.5, 1},
+      {R"({"name": "ColorJitter", "hue": 0.1})", 0, 1, 1},
+      {R"({"name": "ColorJitter", "brightness": 0.4, "p": 0.8})", 0, 0.8, 0.8},
+      {R"({"name": "ColorJitter", "brightness": 0.4})", 5, 0.6, 1.4},
+      {R"({"name": "ColorJitter", "contrast": 1.5})", 6, 0, 2.5},
+      {R"({"name": "ColorJitter", "saturation": [0.5, 0.7]})", 7, 0.5, 0.7},
+      {R"({"name": "ColorJitter", "hue": 0.1})", 8, -0.1, 0.1},
+  };
+  constexpr std::uint64_t kDraws = 4000;
+  for (const Drawn& c : cases) {
+    CAPTURE(c.json, c.param);
+    const Pipeline pipeline = make_pipeline(Json::array({Json::parse(c.json)}));
+    const TransformPtr& transform = pipeline.transforms().at(0);
+    double sum = 0, least = 1e9, most = -1e9;
+    for (std::uint64_t seed = 0; seed < kDraws; ++seed) {
+      const double x = draw(*transform, {32, 32, 3}, seed).at(c.param);
+      sum += x;
+      least = std::min(least, x);
+      most = std::max(most, x);
+    }
+    const double width = c.high - c.low;
+    // Five standard deviations of a mean; that the ends are missed by 1 % has a chance of e^-40.
+    const double deviation = width > 0 ? width / std::sqrt(12.0) : std::sqrt(c.low * (1 - c.low));
+    CHECK(sum / kDraws == Approx((c.low + c.high) / 2).margin(5 * deviation / std::sqrt(kDraws)));
+    if (width > 0) {
+      CHECK((c.low - 1e-6 < least && least < c.low + 0.01 * width));
+      CHECK((c.high - 0.01 * width < most && most < c.high + 1e-6));
+    }
+  }
+  const auto only = [](const char* json) {
+    return make_pipeline(Json::array({Json::parse(json)}));
+  };
+  // A kernel of 2 ceil(3 sigma) + 1 = 13 pixels.
+  const Pipeline blur = only(R"({"name": "GaussianBlur"})");
+  CHECK(blur.output_shape({7, 7, 1}) == ImageShape{7, 7, 1});
+  CHECK_THAT(error_of([&] { blur.output_shape({6, 7, 1}); }), ContainsSubstring("kernel_size 13"));
+  const Image greys{{1, 2, 1}, {127, 128}};
+  Canvas canvas;
+  canvas.reset(greys);
+  only(R"({"name": "RandomSolarize"})").transforms()[0]->apply(canvas, std::vector<float>{1});
+  const std::vector<float> solarized = result(canvas);
+  CHECK(solarized[0] == Approx(127 / 255.0));
+  CHECK(solarized[1] == Approx((255 - 128) / 255.0));
+}
+
 TEST_CASE("Erasing by side draws every side and place, never outside", "[unit]") {
   RandomErasing::Options options;
   options.side = Range{6, 12};
@@ -471,6 +532,7 @@ TEST_CASE("Wrong options are errors that help", "[unit]") {
              ContainsSubstring("contrast"));
   CHECK_THAT(message(R"([{"name": "GaussianBlur", "kernel_size": 4}])"), ContainsSubstring("odd"));
   CHECK_THAT(message(R"([{"name": "GaussianBlur", "sigma": [0, 1]}])"), ContainsSubstring("sigma"));
+  CHECK_THAT(message(R"([{"name": "GaussianBlur", "sigma": 1e-60}])"), ContainsSubstring("sigma"));
   CHECK_THAT(message(R"([{"name": "RandomErasing", "side": [6, 12], "scale": [0.1, 0.2]}])"),
              ContainsSubstring("got both"));
   CHECK_THAT(message(R"([{"name": "RandomErasing", "side": [1.5, 2]}])"),
