@@ -86,8 +86,8 @@ LoadReport check_state_dict(std::string_view op, const std::vector<NamedTensor>&
     differences += listed("unexpected", with_hints(report.unexpected, report.missing, "missing"));
   }
   differences += listed("does not fit", wrong);
-  check(differences.empty(), op, "expected the {} tensors of the model, got {} with differences{}",
-        targets.size(), state.size(), differences);
+  check(differences.empty(), op, "expected {} tensors, got {} with differences{}", targets.size(),
+        state.size(), differences);
   return report;
 }
 

@@ -25,14 +25,14 @@ std::vector<std::string> AdamOf<Options>::buffer_names(std::size_t) const {
 template <class Options>
 void AdamOf<Options>::update(const std::vector<Update>& updates) {
   std::vector<AdamStep> steps;
-  for (const auto& [o, state, gradient, fresh] : updates) {
-    steps.push_back({.lr = o.lr,
-                     .beta1 = o.betas[0],
-                     .beta2 = o.betas[1],
-                     .eps = o.eps,
-                     .weight_decay = o.weight_decay,
+  for (const Update& u : updates) {
+    steps.push_back({.lr = u.options.lr,
+                     .beta1 = u.options.betas[0],
+                     .beta2 = u.options.betas[1],
+                     .eps = u.options.eps,
+                     .weight_decay = u.options.weight_decay,
                      .decoupled = Options::kDecoupledDecay,
-                     .count = state.steps});
+                     .count = u.count});
   }
   adam_step_(this->parameters(updates), this->gradients(updates), this->buffers(updates, 0),
              this->buffers(updates, 1), steps);

@@ -17,9 +17,10 @@ std::vector<std::string> LARS::buffer_names(std::size_t) const { return {"moment
 
 void LARS::update(const std::vector<Update>& updates) {
   std::vector<SgdStep> steps;
-  for (const auto& [o, state, gradient, fresh] : updates) {
-    SgdStep step{.lr = o.lr, .momentum = o.momentum, .first = fresh};
-    if (state.parameter.tensor.dim() != 1 || !o.exclude_1d) {
+  for (const Update& u : updates) {
+    const LARSOptions& o = u.options;
+    SgdStep step{.lr = o.lr, .momentum = o.momentum, .first = u.fresh};
+    if (u.parameter.dim() != 1 || !o.exclude_1d) {
       step.weight_decay = o.weight_decay;
       step.lars = o.variant;
       step.eta = o.eta;

@@ -9,6 +9,7 @@ namespace {
 
 std::string lr_key(std::size_t group) { return fmt::format("lr/{}", group); }
 std::string steps_key(const NamedTensor& parameter) { return "steps/" + parameter.name; }
+std::string buffers_key(const NamedTensor& parameter) { return "buffers/" + parameter.name; }
 
 constexpr const char* kLoad = "Optimizer::load_state_dict";
 
@@ -29,6 +30,9 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
           "expected leaves of dtype f32 or f64 as parameters, got '{}', {} of dtype {}: for bf16, "
           "keep parameters in f32 and compute under Autocast",
           parameter.name, parameter.tensor.is_leaf() ? "a leaf" : "a result", dtype);
+    check(parameter.tensor.is_contiguous(), kind_,
+          "expected dense parameters, got '{}' of shape {} with strides {}", parameter.name,
+          parameter.tensor.shape(), parameter.tensor.strides());
     check(names.insert(parameter.name).second, kind_,
           "expected every parameter to have a name of its own, got '{}' twice: pass the groups as "
           "named tensors",
@@ -42,13 +46,10 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
   }
 }
 
-bool Optimizer::make_buffers(ParameterState& state) const {
-  const std::size_t wanted = buffer_names(state.group).size();
-  if (state.buffers.size() >= wanted) return false;
-  while (state.buffers.size() < wanted) {
-    state.buffers.push_back(zeros_like(state.parameter.tensor));
-  }
-  return true;
+Tensors Optimizer::buffers_for(const ParameterState& state, std::size_t count) {
+  Tensors all = state.buffers;
+  while (all.size() < count) all.push_back(zeros_like(state.parameter.tensor));
+  return all;
 }
 
 void Optimizer::zero_grad() {
@@ -70,8 +71,10 @@ std::vector<NamedTensor> Optimizer::named_buffers(const std::vector<ParameterSta
 OptimizerState Optimizer::state_dict() const {
   OptimizerState out{kind_, state_dict_of(named_buffers(states_)), {}};
   for (const ParameterState& state : states_) {
-    if (state.steps > 0) {
-      out.numbers[steps_key(state.parameter)] = static_cast<double>(state.steps);
+    if (state.steps == 0) continue;
+    out.numbers[steps_key(state.parameter)] = static_cast<double>(state.steps);
+    if (state.buffers.size() < buffer_names(state.group).size()) {
+      out.numbers[buffers_key(state.parameter)] = static_cast<double>(state.buffers.size());
     }
   }
   for (std::size_t i = 0; i < groups(); ++i) out.numbers[lr_key(i)] = group_lr(i);
@@ -94,7 +97,12 @@ std::vector<Optimizer::ParameterState> Optimizer::restored(const OptimizerState&
     check(steps->second >= 1 && steps->second == std::floor(steps->second) && steps->second < 1e15,
           kLoad, "expected a number of steps for '{}', got {}", now.parameter.name, steps->second);
     fresh.back().steps = static_cast<std::int64_t>(steps->second);
-    make_buffers(fresh.back());
+    const std::size_t all = buffer_names(now.group).size();
+    const auto buffers = state.numbers.find(*known.insert(buffers_key(now.parameter)).first);
+    const double kept = buffers == state.numbers.end() ? static_cast<double>(all) : buffers->second;
+    check(kept >= 0 && kept <= static_cast<double>(all), kLoad,
+          "expected at most {} buffers of '{}', got {}", all, now.parameter.name, kept);
+    fresh.back().buffers = buffers_for(fresh.back(), static_cast<std::size_t>(kept));
   }
   for (const auto& [key, value] : state.numbers) {
     check(known.contains(key), kLoad,

@@ -53,7 +53,8 @@ struct ParameterGroup {
 
 /// What an optimiser keeps beside its options: buffers in the files' layout, named
 /// "momentum_buffer/layer1.0.conv1.weight", and numbers, named "steps/layer1.0.conv1.weight" and
-/// "lr/0" (group 0).
+/// "lr/0" (group 0); "buffers/layer1.0.conv1.weight" is how many there are, if fewer than the
+/// options ask for.
 struct OptimizerState {
   std::string kind;  ///< "SGD", ...
   StateDict tensors;
@@ -66,7 +67,7 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Updates every parameter that has a gradient.
+  /// Updates every parameter that has a gradient. After an Error nothing was changed.
   virtual void step() = 0;
   /// Drops all gradients.
   void zero_grad();
@@ -101,9 +102,9 @@ class Optimizer {
   virtual void set_group_lr(std::size_t group, double lr) = 0;
   /// The buffers of each parameter of a group: "momentum_buffer".
   virtual std::vector<std::string> buffer_names(std::size_t group) const = 0;
-  /// Gives a parameter the buffers that it lacks, full of zeros: before its first step, or when
-  /// changed options ask for more. True iff there were any.
-  bool make_buffers(ParameterState& state) const;
+  /// The buffers of a parameter and, up to `count`, those that it lacks, full of zeros: before its
+  /// first step, or when changed options ask for more.
+  static Tensors buffers_for(const ParameterState& state, std::size_t count);
 
   const std::string kind_;
   std::vector<ParameterState> states_;
@@ -124,14 +125,22 @@ class OptimizerOf : public Optimizer {
   void step() final {
     NoGrad guard;
     std::vector<Update> updates;
+    std::vector<ParameterState*> updated;
     for (ParameterState& state : states_) {
       const Tensor gradient = state.parameter.tensor.grad();
       if (!gradient.defined()) continue;
-      const bool fresh = make_buffers(state);
-      ++state.steps;
-      updates.push_back({options_[state.group], state, gradient, fresh});
+      Tensors buffers = buffers_for(state, buffer_names(state.group).size());
+      const bool fresh = buffers.size() > state.buffers.size();
+      updates.push_back({options_[state.group], state.parameter.tensor, gradient,
+                         std::move(buffers), state.steps + 1, fresh});
+      updated.push_back(&state);
     }
     update(updates);
+    // Only now: a step that failed, for lack of memory, say, can be taken again.
+    for (std::size_t i = 0; i < updates.size(); ++i) {
+      updated[i]->buffers = std::move(updates[i].buffers);
+      ++updated[i]->steps;
+    }
   }
 
   double lr() const final { return options_.front().lr; }
@@ -151,18 +160,20 @@ class OptimizerOf : public Optimizer {
     }
   }
 
-  /// What one step does to one parameter; state.steps counts it already.
+  /// What one step does to one parameter.
   struct Update {
     const Options& options;
-    const ParameterState& state;
+    Tensor parameter;
     Tensor gradient;
-    bool fresh;  ///< its buffers were made for this step
+    Tensors buffers;
+    std::int64_t count;  ///< of the parameter's steps, this one included
+    bool fresh;          ///< its buffers were made for this step
   };
   virtual void update(const std::vector<Update>& updates) = 0;
 
   static Tensors parameters(const std::vector<Update>& updates) {
     Tensors list;
-    for (const Update& u : updates) list.push_back(u.state.parameter.tensor);
+    for (const Update& u : updates) list.push_back(u.parameter);
     return list;
   }
   static Tensors gradients(const std::vector<Update>& updates) {
@@ -174,7 +185,7 @@ class OptimizerOf : public Optimizer {
   static Tensors buffers(const std::vector<Update>& updates, std::size_t i) {
     Tensors list;
     for (const Update& u : updates) {
-      list.push_back(i < u.state.buffers.size() ? u.state.buffers[i] : Tensor());
+      list.push_back(i < u.buffers.size() ? u.buffers[i] : Tensor());
     }
     return list;
   }

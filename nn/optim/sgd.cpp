@@ -21,13 +21,13 @@ std::vector<std::string> SGD::buffer_names(std::size_t group) const {
 
 void SGD::update(const std::vector<Update>& updates) {
   std::vector<SgdStep> steps;
-  for (const auto& [o, state, gradient, fresh] : updates) {
-    steps.push_back({.lr = o.lr,
-                     .momentum = o.momentum,
-                     .dampening = o.dampening,
-                     .weight_decay = o.weight_decay,
-                     .nesterov = o.nesterov,
-                     .first = fresh});
+  for (const Update& u : updates) {
+    steps.push_back({.lr = u.options.lr,
+                     .momentum = u.options.momentum,
+                     .dampening = u.options.dampening,
+                     .weight_decay = u.options.weight_decay,
+                     .nesterov = u.options.nesterov,
+                     .first = u.fresh});
   }
   sgd_step_(parameters(updates), gradients(updates), buffers(updates, 0), steps);
 }

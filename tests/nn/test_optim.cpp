@@ -8,6 +8,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <functional>
+#include <invar/core/allocator.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/optim/adam.hpp>
 #include <invar/nn/optim/clip.hpp>
@@ -19,6 +20,7 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/optimizer.hpp>
 #include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
 
 #include "nn_testing.hpp"
 
@@ -270,6 +272,34 @@ TEST_CASE("Groups have options of their own, and the rate scales") {
   CHECK_THAT(values_of(b)[0], WithinAbs(0.7, 1e-15));
 }
 
+TEST_CASE("A step that found no memory can be taken again") {
+  const Tensor small = parameter_of({1, 1}, {2});
+  const Tensor large = ones({1 << 20}, {.dtype = DType::f64, .requires_grad = true});
+  const auto fails_and_steps = [&](nn::Optimizer& optimizer) {
+    for (const Tensor& p : {small, large}) {
+      NoGrad guard;
+      fill_(p, 1);
+      p.set_grad(ones_like(p));
+    }
+    CachingAllocator& memory = allocator();
+    memory.empty_cache();
+    memory.set_limit(memory.stats().in_use + (std::size_t{1} << 20));
+    CHECK_THAT(message_of([&] { optimizer.step(); }), ContainsSubstring("out of memory"));
+    memory.set_limit(0);
+    CHECK(values_of(small) == Values{1, 1});
+    CHECK(optimizer.state_dict().tensors.empty());
+    optimizer.step();
+    CHECK(values_of(small)[0] == narrow(large, 0, 0, 1).item());
+  };
+  nn::Adam adam({small, large}, {.lr = 1});
+  fails_and_steps(adam);
+  CHECK(adam.state_dict().numbers.at("steps/0") == 1);
+  CHECK_THAT(values_of(small)[0], WithinAbs(0, 1e-7));
+  nn::SGD sgd({small, large}, {.lr = 1, .momentum = 0.9, .dampening = 0.9});
+  fails_and_steps(sgd);
+  CHECK(values_of(small)[0] == 0);  // the first step is not damped
+}
+
 TEST_CASE("Impossible options and parameters are refused") {
   const Tensor p = parameter_of({1}, {1});
   CHECK_THROWS_AS(nn::SGD({p}, {.lr = -1}), Error);
@@ -278,6 +308,9 @@ TEST_CASE("Impossible options and parameters are refused") {
   CHECK_THROWS_AS(nn::LARS({p}, {.variant = LarsVariant::none}), Error);
   CHECK_THROWS_AS(nn::SGD(Tensors{}, {}), Error);
   CHECK_THROWS_AS(nn::SGD({p * 2}, {}), Error);
+  Tensor turned = transpose(ones({2, 3}));
+  turned.requires_grad_();
+  CHECK_THAT(message_of([&] { nn::SGD({turned}, {}); }), ContainsSubstring("dense"));
   CHECK_THAT(message_of([&] {
                nn::SGD(std::vector<nn::SGD::Group>{{Tensors{p}, {}}, {Tensors{p}, {}}});
              }),
@@ -334,8 +367,9 @@ TEST_CASE("Momentum may be switched on and off") {
   };
   CHECK(step() == 0);
   sgd.options().momentum = 0.5;
-  CHECK(step() == -1);    // the buffer is made now: 1
-  CHECK(step() == -2.5);  // 0.5 + 1
+  sgd.load_state_dict(sgd.state_dict());  // of before it was asked for
+  CHECK(step() == -1);                    // the buffer is made now: 1
+  CHECK(step() == -2.5);                  // 0.5 + 1
   CHECK(sgd.state_dict().tensors.size() == 1);
   sgd.options().momentum = 0;
   CHECK(step() == -3.5);
