@@ -155,7 +155,6 @@ class Tensor {
       throw_undefined();
     return *impl_;
   }
-  const IntrusivePtr<TensorImpl>& impl_ptr() const { return impl_; }
 
  private:
   [[noreturn]] static void throw_undefined();

@@ -77,7 +77,8 @@ struct Epilogue {
 // db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives. With bf16 data all
 // of this is computed in f32, and dx and dr are rounded.
 //
-// y comes with a recipe (Note [Recomputing]) unless r has one: recipes do not build on each other.
+// y comes with a recipe (Note [Recomputing]) unless x or r has one: recipes do not build on each
+// other, however long the chain.
 // In a ResNet with identity shortcuts every other block is stored, the rest is made anew.
 Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& statistics,
                           const Tensor& weight, const Tensor& bias, const BatchNormOptions& o,
@@ -95,12 +96,12 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
   if (!needs_grad({x, weight, bias, epilogue.residual})) return out;
 
   std::shared_ptr<Recipe> recipe;
-  if (!has_recipe(epilogue.residual)) {
+  if (!has_recipe(x) && !has_recipe(epilogue.residual)) {
     recipe = std::make_shared<Recipe>(
-        Recipe{[forward, x = SavedTensor(x), weight = SavedTensor(weight), bias = SavedTensor(bias),
-                residual = SavedTensor(epilogue.residual)] {
-          return forward(x.get(), weight.get(), bias.get(), residual.get());
-        }});
+        Recipe{op, [forward, x = SavedTensor(x), weight = SavedTensor(weight),
+                    bias = SavedTensor(bias), residual = SavedTensor(epilogue.residual)] {
+                 return forward(x.get(), weight.get(), bias.get(), residual.get());
+               }});
   }
   record(op, {x, weight, bias, epilogue.residual}, out,
          [=, x = SavedTensor(x), weight = SavedTensor(weight),
@@ -169,6 +170,7 @@ Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mea
 
   const Tensor x = contiguous(input);
   Statistics statistics;
+  Tensor unbiased_var;  // of this batch
   {
     NoGrad guard;
     Tensor var = var_so_far;
@@ -179,17 +181,22 @@ Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mea
       statistics.mean = empty(channels, {.dtype = computed_in(x.dtype()), .device = x.device()});
       var = empty_like(statistics.mean);
       kernel(&Kernels::batch_norm_statistics, x.device(), op)(x, statistics.mean, var);
-      move_towards(running_mean, statistics.mean, o.momentum);
-      move_towards(running_var, var * (static_cast<double>(m) / static_cast<double>(m - 1)),
-                   o.momentum);
+      unbiased_var = var * (static_cast<double>(m) / static_cast<double>(m - 1));
     } else {
       statistics.mean = clone(mean_so_far);  // a copy: it may move before backward
     }
     statistics.rstd = rsqrt(var + o.eps);
   }
   const Tensor& residual = epilogue.residual;
-  return normalize_channels(op, x, statistics, weight, bias, o,
-                            {epilogue.relu, residual.defined() ? contiguous(residual) : residual});
+  Tensor y =
+      normalize_channels(op, x, statistics, weight, bias, o,
+                         {epilogue.relu, residual.defined() ? contiguous(residual) : residual});
+  if (o.training) {  // last: for a batch that found no memory they stay as they were
+    NoGrad guard;
+    move_towards(running_mean, statistics.mean, o.momentum);
+    move_towards(running_var, unbiased_var, o.momentum);
+  }
+  return y;
 }
 
 }  // namespace

@@ -14,11 +14,11 @@ Tensor ones_like(const Tensor& x);
 /// False iff x contains a NaN or an infinity.
 bool all_finite(const Tensor& x);
 
-/// True iff nobody but the caller can see these bytes (those of from_blob belong to somebody else)
-/// and they are dense: they may be written to or taken over without a copy. `handles` is how many
-/// handles the caller itself holds.
-inline bool is_exclusive(const Tensor& x, unsigned handles = 1) {
-  return x.impl().use_count() <= handles && x.storage()->use_count() == 1 && x.is_contiguous() &&
+/// True iff nobody but the caller, who holds one handle, can see these bytes (those of from_blob
+/// belong to somebody else) and they are dense: they may be written to or taken over without a
+/// copy.
+inline bool is_exclusive(const Tensor& x) {
+  return x.impl().use_count() == 1 && x.storage()->use_count() == 1 && x.is_contiguous() &&
          !x.storage()->is_foreign() &&
          x.storage()->bytes() == static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
 }

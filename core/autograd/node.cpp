@@ -26,21 +26,7 @@ const Tensor& checked_gradient(std::string_view op, const TensorMeta& expected,
 
 Node::Node(const char* name) : Node(name, next_sequence_nr()) {
   if (current_observer) scope_ = current_observer->scope();
-  if (anomaly_enabled()) {
-    constexpr int kDepth = 32;
-    call_stack_.resize(kDepth);
-    call_stack_.resize(static_cast<std::size_t>(backtrace(call_stack_.data(), kDepth)));
-  }
-}
-
-std::string Node::origin() const {
-  std::string text;
-  if (call_stack_.empty()) return text;
-  char** symbols = backtrace_symbols(call_stack_.data(), static_cast<int>(call_stack_.size()));
-  if (!symbols) return text;
-  for (std::size_t i = 0; i < call_stack_.size(); ++i) text += fmt::format("\n    {}", symbols[i]);
-  std::free(symbols);
-  return text;
+  if (anomaly_enabled()) call_stack_ = CallStack::here();
 }
 
 void Node::add_input(const Tensor& input) { edges_.push_back(edge_of(input)); }

@@ -20,10 +20,9 @@
 // nodes with a million nested destructors. dispose() therefore puts a dying node on a list of the
 // thread; the outermost call empties the list in a loop. The list runs through the nodes: a
 // container would be destroyed before the tensors in static variables are.
-#include <execinfo.h>
-
 #include <bitset>
 #include <cstdint>
+#include <invar/core/call_stack.hpp>
 #include <invar/core/tensor.hpp>
 #include <optional>
 #include <span>
@@ -85,7 +84,7 @@ class Node : public RefCounted {
   /// Which module made it, as the observer of that moment counts them; -1: there was none.
   std::int64_t scope() const { return scope_; }
   /// Where the forward call was made; empty unless it happened in anomaly mode.
-  std::string origin() const;
+  std::string origin() const { return call_stack_.to_string(); }
 
   /// Registers the node as the maker of `output` (its next output number). An output of an integer
   /// dtype (argmax's indices) is counted but gets no history.
@@ -110,7 +109,7 @@ class Node : public RefCounted {
   std::vector<Edge, PoolAllocator<Edge>> edges_;
   std::vector<std::pair<int, GradHook>> hooks_;
   std::vector<std::pair<int, std::shared_ptr<Tensor>>> retained_;
-  std::vector<void*> call_stack_;
+  CallStack call_stack_;
   Node* next_dying_ = nullptr;
 };
 
@@ -138,13 +137,11 @@ class GradSink final : public Node {
 
 /// Makes a tensor anew: see Note [Recomputing] in saved_tensor.hpp.
 struct Recipe {
+  const char* op;  ///< the operation whose output it is
   std::function<Tensor()> make;
   Tensor made = {};  ///< without history; undefined: to be made
 
-  Tensor get() {
-    if (!made.defined()) made = make();
-    return made;
-  }
+  Tensor get();
 };
 
 /// Autograd state of a tensor that requires grad, or of a leaf that did once.

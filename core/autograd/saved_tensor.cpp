@@ -3,6 +3,17 @@
 #include <invar/core/autograd/saved_tensor.hpp>
 
 namespace invar {
+namespace {
+
+thread_local const char* recomputed = nullptr;  // the operation whose output is being made anew
+
+}  // namespace
+
+Tensor Recipe::get() {
+  const ScopedValue guard(recomputed, op);
+  if (!made.defined()) made = make();
+  return made;
+}
 
 void set_recipe(const Tensor& y, const std::shared_ptr<Recipe>& recipe) {
   y.impl().autograd->recipe = recipe;
@@ -31,7 +42,9 @@ Tensor SavedTensor::get() const {
     return {};
   } else if (tensor.version() != version_) {
     const Node* node = current_node();
-    fail(node ? node->name() : "saved tensor",
+    fail(recomputed ? recomputed
+         : node     ? node->name()
+                    : "saved tensor",
          "expected a saved tensor of shape {} at version {}, got version {}: it was changed in "
          "place after the forward pass; use an out-of-place operation, or clone it before changing "
          "it",

@@ -12,7 +12,8 @@
 // saves it keeps the recipe in its place, and get() makes the same bits again. Batch-norm's output
 // is such a tensor: one pass over its input, which its own gradient rule keeps. What the first of
 // its users has had made serves the others, until the rule of the operation itself, which runs
-// after them all, has the recipe forget it.
+// after them all, has the recipe forget it. So whoever saves such a tensor needs its operation's
+// inputs unchanged: error messages name that operation. Recipes do not use each other.
 #include <invar/core/autograd/node.hpp>
 
 namespace invar {

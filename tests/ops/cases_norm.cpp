@@ -6,6 +6,7 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <cstring>
+#include <invar/core/allocator.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
@@ -184,6 +185,17 @@ TEST_CASE("batch_norm: running statistics move once per training call", "[unit]"
   x.set_grad({});
   sum(eval).backward();
   CHECK(x.grad().data<double>()[1] == Approx(expected.data<double>()[1]));
+}
+
+TEST_CASE("batch_norm: a call that finds no memory does not move running statistics", "[unit]") {
+  const Tensor x = randn({1 << 18, 2});
+  const Tensor running_mean = zeros({2}), running_var = ones({2});
+  CachingAllocator& memory = allocator();
+  memory.empty_cache();
+  memory.set_limit(memory.stats().in_use + (std::size_t{1} << 20));
+  CHECK_THROWS_AS(batch_norm(x, running_mean, running_var), Error);
+  memory.set_limit(0);
+  CHECK(norm(running_mean).item() == 0);
 }
 
 TEST_CASE("batch_norm: fused and recorded backward pass agree", "[unit]") {
