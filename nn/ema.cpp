@@ -15,9 +15,10 @@ std::pair<Tensors, Tensors> pairs(const std::vector<NamedTensor>& averages,
         models.size());
   std::pair<Tensors, Tensors> both;
   for (std::size_t i = 0; i < models.size(); ++i) {
-    check(averages[i].name == models[i].name, "ema_update_",
-          "expected models with the same members, got '{}' and '{}'", averages[i].name,
-          models[i].name);
+    const Tensor &a = averages[i].tensor, &m = models[i].tensor;
+    check(averages[i].name == models[i].name && a.dtype() == m.dtype() && a.shape() == m.shape(),
+          "ema_update_", "expected models with the same members, got '{}' {} {} and '{}' {} {}",
+          averages[i].name, a.dtype(), a.shape(), models[i].name, m.dtype(), m.shape());
     both.first.push_back(averages[i].tensor);
     both.second.push_back(models[i].tensor.detach());
   }
@@ -56,8 +57,8 @@ class AveragingBatchNorms {
 void ema_update_(Module& average, const Module& model, double decay) {
   NoGrad guard;
   const auto [averages, models] = pairs(average.named_parameters(), model.named_parameters());
-  lerp_(averages, models, 1 - decay);
   const auto [copies, buffers] = pairs(average.named_buffers(), model.named_buffers());
+  lerp_(averages, models, 1 - decay);
   for (std::size_t i = 0; i < copies.size(); ++i) copy_(copies[i], buffers[i]);
 }
 

@@ -21,14 +21,17 @@ template <class M>
 class Ema {
  public:
   /// Starts as a copy of the model.
-  Ema(const M& model, double decay) : average_(model), decay_(decay) {
-    check(decay >= 0 && decay <= 1, "Ema", "expected a decay in [0, 1], got {}", decay);
+  Ema(const M& model, double decay) : average_(model) {
+    set_decay(decay);
     average_.requires_grad_(false).eval();
   }
 
   /// To be called after each step of the optimiser.
   void update(const M& model) { ema_update_(average_, model, decay_); }
-  void set_decay(double decay) { decay_ = decay; }
+  void set_decay(double decay) {
+    check(decay >= 0 && decay <= 1, "Ema", "expected a decay in [0, 1], got {}", decay);
+    decay_ = decay;
+  }
   double decay() const { return decay_; }
   M& model() { return average_; }
 

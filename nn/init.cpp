@@ -31,7 +31,6 @@ Tensor constant_(const Tensor& x, double value) {
 }
 
 Tensor zeros_(const Tensor& x) { return constant_(x, 0); }
-Tensor ones_(const Tensor& x) { return constant_(x, 1); }
 
 Tensor uniform_(const Tensor& x, double low, double high, Generator& generator) {
   check(low <= high, "uniform_", "expected low <= high, got {} and {}", low, high);

@@ -15,8 +15,7 @@ namespace invar::nn::init {
 
 Tensor constant_(const Tensor& x, double value);
 Tensor zeros_(const Tensor& x);
-Tensor ones_(const Tensor& x);
-/// On [low, high).
+/// On [low, high); rounding may give high itself.
 Tensor uniform_(const Tensor& x, double low = 0, double high = 1,
                 Generator& generator = default_generator());
 Tensor normal_(const Tensor& x, double mean = 0, double std = 1,

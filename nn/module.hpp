@@ -171,3 +171,8 @@ class Module {
 std::int64_t count_parameters(const Module& module);
 
 }  // namespace invar::nn
+
+template <>
+struct fmt::formatter<invar::nn::Parameter> : fmt::formatter<invar::Tensor> {};
+template <>
+struct fmt::formatter<invar::nn::Buffer> : fmt::formatter<invar::Tensor> {};

@@ -28,7 +28,8 @@ struct Conv2dOptions {
 /// kernels of stride 1 or 2 without dilation and groups, in bf16 on processors with products of
 /// bf16; where it does not, `direct` is used.
 enum class ConvAlgorithm {
-  automatic,  ///< the faster one; a function of shapes, instruction set and threads
+  automatic,  ///< set_conv_choices' for a problem that it names, else a rule of dtype, shapes and
+              ///< instruction set that takes the faster one
   direct,     ///< oneDNN
   winograd,   ///< tiles of 4x4 outputs or 3x3: fewer multiplications, errors (relative root mean
               ///< square) of 1e-6 in f32, of 1 % in bf16

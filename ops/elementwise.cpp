@@ -166,6 +166,10 @@ Tensor div(const Tensor& a, double s) {
                 [s](const Tensor& g) -> Tensors { return {g / s}; });
 }
 
+Tensor sub(double s, const Tensor& b) {
+  return add(neg(b.dtype() == DType::boolean ? to(b, DType::f32) : b), s);
+}
+
 // d(s / x) = -s / x^2 dx
 Tensor div(double s, const Tensor& b) {
   const Tensor x = as_real(b);

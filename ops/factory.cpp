@@ -43,6 +43,7 @@ Tensor ones_like(const Tensor& x) { return ones(x.shape(), x.options()); }
 Tensor tensor(std::span<const double> values, const Dims& shape, TensorOptions options) {
   check(numel_of(shape) == static_cast<std::int64_t>(values.size()), "tensor",
         "expected {} values for shape {}, got {}", numel_of(shape), shape, values.size());
+  for (double value : values) check_value("tensor", options.dtype, value);
   Tensor on_cpu = empty(shape, {.dtype = DType::f64});
   std::copy(values.begin(), values.end(), on_cpu.data<double>());
   return finished(to(to(on_cpu, options.dtype), options.device), options);

@@ -7,8 +7,9 @@ namespace invar {
 
 /// The rule of in-place operations, checked by every one of them before it writes: outside NoGrad,
 /// neither the target nor an operand may require grad; never may elements of the target share an
-/// address (expand). `op` is the in-place function ("add_"), `instead` the one to use with history
-/// ("add"; empty: there is none).
+/// address as expand's do (those of overlapping strides, which only alias() gives, are not looked
+/// for). `op` is the in-place function ("add_"), `instead` the one to use with history ("add";
+/// empty: there is none).
 void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op,
                     std::string_view instead = {});
 

@@ -9,10 +9,10 @@ namespace invar {
 struct Machine {
   std::string processor;        ///< as the system names it
   std::string instruction_set;  ///< the widest that oneDNN uses: "avx2", "avx512_core_bf16", ...
-  std::string own_kernels;      ///< that of own kernels: "baseline", "avx2" or "avx512"
-  std::string onednn;           ///< version
-  std::string openblas;         ///< version, options and the processor that its kernels are for
-  int threads;                  ///< of OpenMP
+  std::string own_kernels;  ///< that of own kernels: "baseline", "avx2", "avx512" or "avx512_bf16"
+  std::string onednn;       ///< version
+  std::string openblas;     ///< version, options and the processor that its kernels are for
+  int threads;              ///< of OpenMP
 
   bool operator==(const Machine&) const = default;
 };

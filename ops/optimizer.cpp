@@ -28,9 +28,10 @@ void check_count(const char* op, const char* what, std::size_t parameters, std::
         count);
 }
 
-/// What a step reads, dense as the kernels want them.
-Tensors checked_operands(const char* op, const Tensors& parameters, const Tensors& gradients) {
-  check_count(op, "gradients", parameters.size(), gradients.size());
+/// What a step reads, gradients for the most part, dense as the kernels want them.
+Tensors checked_operands(const char* op, const Tensors& parameters, const Tensors& gradients,
+                         const char* what = "gradient") {
+  check_count(op, "operands", parameters.size(), gradients.size());
   Tensors dense;
   dense.reserve(gradients.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -41,7 +42,7 @@ Tensors checked_operands(const char* op, const Tensors& parameters, const Tensor
     check_real(op, parameters[i]);
     check_like(op, "parameter", parameters[i], parameters[i]);
     dense.push_back(contiguous(gradients[i].detach()));
-    check_like(op, "gradient", parameters[i], dense.back());
+    check_like(op, what, parameters[i], dense.back());
   }
   return dense;
 }
@@ -130,7 +131,7 @@ void adam_step_(const Tensors& parameters, const Tensors& gradients, const Tenso
 }
 
 void lerp_(const Tensors& xs, const Tensors& ys, double weight) {
-  const Tensors to = checked_operands("lerp_", xs, ys);
+  const Tensors to = checked_operands("lerp_", xs, ys, "target");
   if (xs.empty()) return;
   kernel(&Kernels::lerp, xs[0].device(), "lerp_")(weight, xs, to);
   bump_versions(xs);

@@ -3,23 +3,9 @@
 #include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/functors/binary.hpp>
 #include <invar/ops/functors/convert.hpp>
+#include <invar/ops/functors/strided.hpp>
 
 namespace invar::cpu {
-namespace {
-
-/// x's strides, with 0 in one dimension: an index takes the place of the coordinate there.
-Dims strides_without(const Tensor& x, int dim) {
-  Dims strides = x.strides();
-  strides[dim] = 0;
-  return strides;
-}
-
-Dims without(Dims dims, int dim) {
-  dims.erase(dim);
-  return dims;
-}
-
-}  // namespace
 
 std::optional<std::int64_t> index_outside(const Tensor& index, std::int64_t size) {
   std::optional<std::int64_t> found;
@@ -36,7 +22,8 @@ std::optional<std::int64_t> index_outside(const Tensor& index, std::int64_t size
 }
 
 void gather(const Tensor& x, int dim, const Tensor& index, const Tensor& out) {
-  const LoopNest<3> nest(out.shape(), {out.strides(), index.strides(), strides_without(x, dim)});
+  const LoopNest<3> nest(out.shape(),
+                         {out.strides(), index.strides(), functors::with_zero(x.strides(), dim)});
   const int last = nest.shape.size() - 1;
   const std::int64_t out_step = nest.strides[0][last], index_step = nest.strides[1][last],
                      x_step = nest.strides[2][last], x_stride = x.strides()[dim];
@@ -74,8 +61,9 @@ void scatter_add(int dim, const Tensor& index, const Tensor& src, const Tensor& 
     return copy(sums, out);
   }
   const LoopNest<3> nest(
-      without(index.shape(), dim),
-      {without(index.strides(), dim), without(src.strides(), dim), without(out.strides(), dim)});
+      functors::without(index.shape(), dim),
+      {functors::without(index.strides(), dim), functors::without(src.strides(), dim),
+       functors::without(out.strides(), dim)});
   const int last = nest.shape.size() - 1;
   const std::int64_t index_step = nest.strides[0][last], src_step = nest.strides[1][last],
                      out_step = nest.strides[2][last];

@@ -97,10 +97,6 @@ Key& Key::add(const Dims& dims) {
   return *this;
 }
 
-Key& Key::add(const Tensor& x) {
-  return add(x.shape()).add(x.strides()).add(static_cast<std::int64_t>(x.dtype()));
-}
-
 dnnl::engine& engine() {
   // Never destroyed: tensors and primitives in static variables may outlive every other object.
   static auto* const instance = new dnnl::engine(dnnl::engine::kind::cpu, 0);

@@ -35,8 +35,6 @@ struct Key {
   Key(const char* op, std::initializer_list<std::int64_t> numbers) : op(op), numbers(numbers) {}
   Key& add(std::int64_t number) { return numbers.push_back(number), *this; }
   Key& add(const Dims& dims);
-  /// Shape, strides and dtype.
-  Key& add(const Tensor& x);
   bool operator==(const Key&) const = default;
 };
 

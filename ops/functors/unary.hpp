@@ -24,8 +24,19 @@ struct Sign : Integers { template <class T> INVAR_HD T operator()(T x) const { r
 struct Square : Integers { template <class T> INVAR_HD T operator()(T x) const { return Mul()(x, x); } };
 struct AddScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return Add()(x, convert<T>(s)); } };
 struct MulScalar : Integers { double s; template <class T> INVAR_HD T operator()(T x) const { return Mul()(x, convert<T>(s)); } };
-/// NaN stays NaN.
-struct Clamp : Integers { double low, high; template <class T> INVAR_HD T operator()(T x) const { return static_cast<double>(x) < low ? static_cast<T>(low) : static_cast<double>(x) > high ? static_cast<T>(high) : x; } };
+/// NaN stays NaN. The bounds lie around values of T; as doubles, large integers would not be exact.
+struct Clamp : Integers {
+  double low, high;
+  template <class T> INVAR_HD T operator()(T x) const {
+    if constexpr (std::is_same_v<T, std::int64_t>) {
+      const T least = low <= -0x1p63 ? INT64_MIN : static_cast<T>(low);
+      const T most = high >= 0x1p63 ? INT64_MAX : static_cast<T>(high);
+      return x < least ? least : x > most ? most : x;
+    } else {
+      return static_cast<double>(x) < low ? static_cast<T>(low) : static_cast<double>(x) > high ? static_cast<T>(high) : x;
+    }
+  }
+};
 
 struct DivScalar : RealsOnly { double s; template <class T> INVAR_HD T operator()(T x) const { return x / static_cast<T>(s); } };
 struct RdivScalar : RealsOnly { double s; template <class T> INVAR_HD T operator()(T x) const { return static_cast<T>(s) / x; } };

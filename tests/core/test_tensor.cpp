@@ -267,6 +267,9 @@ TEST_CASE("a number beside integers counts as it is, or not at all", "[unit]") {
   const Tensor longs = tensor({0, 5}, {.dtype = DType::i64});
   CHECK(clamp(longs, 1, kInfinity).dtype() == DType::i64);
   CHECK(values(clamp(longs, 1, kInfinity)) == std::vector<double>{1, 5});
+  const Tensor odd = full({}, 0x1p53, {.dtype = DType::i64}) + 1;  // no double
+  CHECK(clamp(odd, 0, 0x1p53).item<std::int64_t>() == std::int64_t{1} << 53);
+  CHECK(clamp(odd, -kInfinity, kInfinity).item<std::int64_t>() == (std::int64_t{1} << 53) + 1);
   CHECK(clamp(longs, 0.5, 2.5).dtype() == DType::f32);
   CHECK(values(clamp(longs, 0.5, 2.5)) == std::vector<double>{0.5, 2.5});
   CHECK_THROWS_AS(clamp_(longs, 0.5, 2.5), Error);
@@ -327,6 +330,8 @@ TEST_CASE("integers to whole powers are exact and wrap around", "[unit]") {
 
 TEST_CASE("arithmetic with booleans is refused by its own name", "[unit]") {
   const Tensor mask = tensor({1, 0}, {.dtype = DType::boolean});
+  CHECK(values(1.0 - mask) == std::vector<double>{0, 1});  // a number makes numbers of them
+  CHECK(values(mask - 1.0) == std::vector<double>{0, -1});
   CHECK_THROWS_WITH(mask + mask, ContainsSubstring("[add]") && ContainsSubstring("logical_or"));
   CHECK_THROWS_WITH(-mask, ContainsSubstring("[neg]"));
   CHECK_THROWS_WITH(mul_(mask, mask), ContainsSubstring("[mul_]"));
@@ -405,6 +410,9 @@ TEST_CASE("item", "[unit]") {
 }
 
 TEST_CASE("factories", "[unit]") {
+  CHECK_THROWS_WITH(tensor({1, 300}, {.dtype = DType::u8}),
+                    ContainsSubstring("[tensor] expected a value of u8 (0 to 255), got 300"));
+  CHECK_THROWS_AS(tensor({std::nan("")}, {.dtype = DType::i64}), Error);
   CHECK(values(arange(1, 2, 0.25)) == std::vector<double>{1, 1.25, 1.5, 1.75});
   CHECK(values(arange(3, 0, -1, {.dtype = DType::i64})) == std::vector<double>{3, 2, 1});
   CHECK(arange(0, -5).numel() == 0);

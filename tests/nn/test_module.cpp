@@ -333,6 +333,11 @@ TEST_CASE("Initialisation fills parameters in place without history") {
   CHECK(values_of(p)[5] >= 1);
 }
 
+TEST_CASE("Parameters and buffers are printed as tensors") {
+  CHECK(fmt::format("{}", nn::Parameter(ones({2}))) == to_string(ones({2}).requires_grad_()));
+  CHECK(fmt::format("{}", nn::Buffer(ones({2}))) == to_string(ones({2})));
+}
+
 TEST_CASE("An average follows the model, buffers included") {
   Net net;
   nn::Ema<Net> average(net, 0.75);
@@ -351,4 +356,5 @@ TEST_CASE("An average follows the model, buffers included") {
   Affine other;
   CHECK_THROWS_AS(nn::ema_update_(other, net, 0.5), Error);
   CHECK_THROWS_AS(nn::Ema<Net>(net, 1.5), Error);
+  CHECK_THROWS_AS(average.set_decay(3), Error);
 }
