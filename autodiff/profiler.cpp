@@ -6,6 +6,8 @@
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/allocator.hpp>
 #include <invar/core/autograd/node.hpp>
+#include <invar/core/cuda/runtime.hpp>
+#include <invar/core/cuda/stream.hpp>
 #include <invar/core/file.hpp>
 #include <invar/ops/kernels.hpp>
 #include <map>
@@ -21,7 +23,18 @@ std::int64_t next_first_scope() {
   return counter.fetch_add(1, std::memory_order_relaxed) << 32;
 }
 
-std::int64_t memory_in_use() { return static_cast<std::int64_t>(allocator().stats().in_use); }
+std::int64_t memory_in_use() {
+  auto bytes = static_cast<std::int64_t>(allocator().stats().in_use);
+  static const int gpus = cuda::device_count();
+  for (int gpu = 0; gpu < gpus; ++gpu) {
+    bytes += static_cast<std::int64_t>(cuda::allocator(gpu).stats().in_use);
+  }
+  return bytes;
+}
+
+void wait_for(Device device) {
+  if (device.type == DeviceType::cuda) cuda::synchronize(device);
+}
 
 double bytes_of(const Tensor& x) {
   // An expanded tensor has fewer bytes than elements.
@@ -32,9 +45,9 @@ double bytes_of(const Tensor& x) {
 double numel(const Tensor* x) { return static_cast<double>(x->numel()); }
 
 /// Two per multiplication with addition. The arguments are those of ops/kernels.hpp.
-double flops_of(const KernelCall& call) {
+double flops_of(const KernelCall& call, Device device) {
   const auto is = [&](auto slot) {
-    return call.function == reinterpret_cast<void (*)()>(kernels(kCpu).*slot);
+    return call.function == reinterpret_cast<void (*)()>(kernels(device).*slot);
   };
   const auto& t = call.tensors;
   // Elements of one output channel's weights [O,kh,kw,I]: multiplications for one output element.
@@ -126,12 +139,14 @@ void Profiler::begins(const KernelCall& call) {
   int count = 0;
   for (const Tensor* x : call.tensors) {
     if (!x->defined()) continue;
+    record.device = x->device();
     record.bytes += bytes_of(*x);
     if (++count > kShown) continue;
     record.detail += fmt::format("{}{} {}", count > 1 ? ", " : "", x->dtype(), x->shape());
   }
   if (count > kShown) record.detail += fmt::format(" and {} more", count - kShown);
-  record.flops = flops_of(call);
+  record.flops = flops_of(call, record.device);
+  wait_for(record.device);
   record.begin_ns = now();
 }
 
@@ -156,6 +171,7 @@ void Profiler::begins(const ModuleCall& call) {
 
 void Profiler::ends() {
   Record& record = records_[static_cast<std::size_t>(open_)];
+  wait_for(record.device);
   record.end_ns = now();
   record.memory_after = memory_in_use();
   open_ = record.parent;

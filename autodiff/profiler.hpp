@@ -26,12 +26,12 @@
 // Every span is kept (about 200 bytes): profile some steps, not a training. With no profiler in
 // scope each of those places looks at a thread-local pointer and goes on.
 //
-// Times are taken in begins() and ends() alone. Kernels of a GPU run later than they are called:
-// for them these two will record events of the device, and the spans get their times when the
-// scope ends.
+// Kernels of a GPU run later than they are called: each is waited for, before it begins and when it
+// ends. So its time is its own, but a step under the profiler takes longer than one without.
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <invar/core/device.hpp>
 #include <invar/core/observer.hpp>
 #include <invar/core/scoped_value.hpp>
 #include <string>
@@ -50,7 +50,8 @@ struct ProfileRow {
   double flop_s = 0;  ///< inside the kernels that count floating point operations
   double bytes = 0;
   /// Operations: the highest memory in use at the begin of a kernel, outputs included. Modules:
-  /// what one call left in use behind it (its result, and what backward needs), on average.
+  /// what one call left in use behind it (its result, and what backward needs), on average. Of the
+  /// CPU and all GPUs together.
   double memory_bytes = 0;
 };
 
@@ -90,6 +91,7 @@ class Profiler final : public Observer {
     std::int64_t begin_ns = 0, end_ns = 0;
     double flops = 0, bytes = 0;
     std::int64_t memory_before, memory_after;
+    Device device = kCpu;  ///< of a kernel
 
     double seconds() const { return 1e-9 * static_cast<double>(end_ns - begin_ns); }
   };

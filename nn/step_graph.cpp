@@ -99,6 +99,18 @@ void StepGraph::record(const Tensors& inputs) {
     if (state[i].version() != versions[i]) written_.push_back(state[i]);
   }
   outdate_casts();
+  // A replay writes where the recording did: to a tensor that nobody looks at any more.
+  const Tensors after = tensors_of(module_);
+  bool replaced = after.size() != state.size();
+  for (std::size_t i = 0; i < std::min(after.size(), state.size()); ++i) {
+    if (after[i].is_same(state[i])) continue;
+    NoGrad guard;
+    copy_(after[i], state[i]);  // the recorded call was not made
+    replaced = true;
+  }
+  check(!replaced, "StepGraph",
+        "expected state that is written in place (copy_), got a module that puts other tensors in "
+        "its place");
   for (const Tensor& parameter : module_.parameters()) {
     if (const Tensor gradient = parameter.grad(); gradient.defined()) {
       gradients_.emplace_back(parameter, gradient);

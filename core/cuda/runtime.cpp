@@ -136,8 +136,14 @@ bool is_built() { return true; }
 int device_count() {
   int count = 0;
   const cudaError_t result = cudaGetDeviceCount(&count);
-  if (result == cudaErrorNoDevice || result == cudaErrorInsufficientDriver) return 0;
-  check_cuda(result, "cuda");
+  // No driver, or not one for this build's CUDA: as good as no GPU.
+  for (const cudaError_t none :
+       {cudaErrorNoDevice, cudaErrorInsufficientDriver, cudaErrorSystemDriverMismatch,
+        cudaErrorStubLibrary, cudaErrorCompatNotSupportedOnDevice}) {
+    if (result == none) return 0;
+  }
+  check(result == cudaSuccess, "cuda", "expected GPUs that can be used, got an error: {}",
+        cudaGetErrorString(result));
   return std::min(count, kMostDevices);
 }
 

@@ -100,6 +100,7 @@ void arange(double start, double step, const Tensor& out) {
 
 void random(RandomOp op, Params params, std::uint64_t seed, std::uint64_t offset,
             const Tensor& out) {
+  if (out.numel() == 0) return;  // nothing was reserved for it
   const Begin begin{seed, random_offset(seed, offset)};
   if (op == RandomOp::integer) {
     const Integers integers{begin, static_cast<std::int64_t>(params[0]),

@@ -42,9 +42,8 @@ ObjectiveOutput CorInfoMax::compute(const EmbeddedBatch& batch) {
       sum(logdet(new_r + identity * options_.eps)) * (pair / static_cast<double>(d)), z[0].dtype());
   if (is_training()) {
     NoGrad guard;
-    // New tensors, since the graph holds the old ones.
-    r = nn::Buffer(new_r);
-    mu = nn::Buffer(new_mu);
+    copy_(r, new_r);
+    copy_(mu, new_mu);
   }
   return {invariance * options_.invariance - spread,
           {{"invariance", invariance.detach()}, {"logdet", spread.detach()}}};

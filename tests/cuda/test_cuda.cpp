@@ -5,6 +5,8 @@
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
 #include <functional>
+#include <invar/autodiff/profiler.hpp>
+#include <invar/core/allocator.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/engine_ops.hpp>
 #include <invar/core/cuda/runtime.hpp>
@@ -14,6 +16,7 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
+#include <invar/ops/matmul.hpp>
 #include <invar/ops/norm.hpp>
 #include <invar/ops/optimizer.hpp>
 #include <invar/ops/pool.hpp>
@@ -214,6 +217,21 @@ TEST_CASE("A GPU's memory is counted, limited and given back", "[cuda]") {
   memory.set_limit(0);
   CHECK_THROWS_WITH(empty({std::int64_t{1} << 45}, {.dtype = DType::u8, .device = kGpu}),
                     ContainsSubstring("free on the GPU"));
+}
+
+TEST_CASE("The profiler waits for a GPU's kernels and knows them", "[cuda]") {
+  skip_without_gpu();
+  const Tensor x = ones({64, 32}, {.device = kGpu}), w = ones({32, 16}, {.device = kGpu});
+  Profiler profiler;
+  Tensor y;
+  {
+    const ProfilerScope scope(profiler);
+    y = matmul(x, w);
+  }
+  const std::vector<ProfileRow> rows = profiler.operations();
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].flops == 2.0 * 64 * 32 * 16);
+  CHECK(rows[0].memory_bytes >= static_cast<double>(allocator(kGpu).stats().in_use));
 }
 
 TEST_CASE("Reductions of many values are the CPU's", "[cuda]") {

@@ -117,10 +117,10 @@ TEST_CASE("Random numbers of a replay are those of a call", "[cuda]") {
   skip_without_gpu();
   const auto draw = [](Tensor& out) {
     const TensorOptions options{.device = kGpu};
-    out =
-        cat({rand({5}, options), randn({3}, options), to(bernoulli(0.3, {9}, options), DType::f32),
-             to(randint(0, 100, {4}, {.dtype = DType::i64, .device = kGpu}), DType::f32)},
-            0);
+    out = cat({rand({0}, options), rand({5}, options), randn({3}, options),
+               to(bernoulli(0.3, {9}, options), DType::f32),
+               to(randint(0, 100, {4}, {.dtype = DType::i64, .device = kGpu}), DType::f32)},
+              0);
   };
   manual_seed(7);
   std::vector<Tensor> expected(4);
@@ -239,6 +239,30 @@ TEST_CASE("A step that cannot be replayed is run", "[cuda]") {
     CHECK_THAT(step.refusal(), ContainsSubstring("[graph] expected work that can be recorded"));
     CHECK(calls == 5);  // one of them was not done
     CHECK(network.norm.num_batches_tracked.item() == 4);
+  }
+  SECTION("because state is put in the place of state") {
+    class Counting : public nn::Module {
+     public:
+      Counting() : seen(zeros({3})) {}
+      Tensor forward(const Tensor& x) override {
+        NoGrad guard;
+        seen = nn::Buffer(seen + sum(x, {0}));
+        return x * 2;
+      }
+      nn::Buffer seen;
+
+     private:
+      void members(nn::Members& m) override { m("seen", seen); }
+    };
+    Counting counting;
+    counting.to(kGpu);
+    nn::StepGraph counts(
+        counting, [&](const Tensors& x) -> Tensors { return {counting(x[0])}; }, 1);
+    for (int i = 1; i < 5; ++i) {
+      counts({ones({2, 3}, {.device = kGpu})});
+      CHECK(sum(counting.seen).item() == 6 * i);
+    }
+    CHECK_THAT(counts.refusal(), ContainsSubstring("[StepGraph] expected state that is written"));
   }
   SECTION("where something inside the module was switched") {
     for (int i = 0; i < 3; ++i) step(in);
