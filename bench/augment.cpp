@@ -8,7 +8,6 @@
 // loader's are wall clock. Prints one JSON object of views/s; bench/torch_augment.py is
 // torchvision's counterpart of the first.
 #include <fmt/format.h>
-#include <time.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -18,15 +17,11 @@
 #include <string>
 #include <vector>
 
+#include "clock.hpp"
+
 namespace {
 
 using namespace invar;
-
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 double wall_seconds() {
   const std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();

@@ -10,7 +10,6 @@
 // the thread, which other programs on the machine disturb little. bench/torch_overhead.py is
 // PyTorch's counterpart.
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -20,25 +19,20 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "clock.hpp"
+
 namespace {
 
 using namespace invar;
-
-/// Processor time of this thread.
-double now() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
 
 /// Seconds per call of f: the median and the minimum over runs of `calls` calls.
 template <class F>
 std::pair<double, double> time_of(double seconds, int calls, const F& f) {
   std::vector<double> runs;
-  for (const double begin = now(); now() - begin < seconds;) {
-    const double start = now();
+  for (const double begin = thread_seconds(); thread_seconds() - begin < seconds;) {
+    const double start = thread_seconds();
     for (int i = 0; i < calls; ++i) f();
-    runs.push_back((now() - start) / calls);
+    runs.push_back((thread_seconds() - start) / calls);
   }
   std::sort(runs.begin(), runs.end());
   return {runs[runs.size() / 2], runs.front()};

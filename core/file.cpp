@@ -218,7 +218,9 @@ void write_file_atomically(const fs::path& path,
   do {  // a name may be taken: in containers, a killed process often had our process id
     temporary_path = target;
     temporary_path += fmt::format("{}{}-{}", kTemporary, ::getpid(), number++);
-    opened = open_retrying(temporary_path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    // Nobody reads the new contents who may not read the old.
+    opened = open_retrying(temporary_path, O_WRONLY | O_CREAT | O_EXCL,
+                           replaces ? old.st_mode & 0777 : 0666);
   } while (opened < 0 && errno == EEXIST);
   Descriptor descriptor(opened);
   if (descriptor.get() < 0) {

@@ -47,10 +47,14 @@ Json networks(const app::Study& study) {
 
 void analyze(const app::StudyOptions& options, const std::vector<std::string>& experiments,
              const app::Settings& settings, const std::filesystem::path& out, bool resume) {
-  check(resume || !std::filesystem::exists(out / "analysis.json"), "analyze",
-        "expected a folder without an analysis, got '{}' with 'analysis.json': complete it with "
-        "--resume, or choose another --out",
-        out.string());
+  for (const char* part : {"analysis.json", "networks"}) {
+    check(
+        resume || !std::filesystem::exists(out / part), "analyze",
+        "expected a folder without an analysis, got '{}' with '{}': complete it with --resume, or "
+        "choose another --out",
+        out.string(), part);
+  }
+  for (const std::string& group : options.groups) app::check_utf8("--group", group);
   app::Study study(options);
   app::check_counts(settings, experiments, study);
   app::measure(study, experiments, settings, out / "networks", resume);

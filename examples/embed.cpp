@@ -1,13 +1,15 @@
 // embed: the features of every image of a data set, as NumPy files.
 //
 //   embed runs/first/encoder.safetensors --out features
-//   embed runs/first/encoder.safetensors --out mine --data '{"name": "image_folder", "root":
-//   "..."}'
+//   embed runs/first/encoder.safetensors --out mine --data "$(cat mine.json)"
 //
 // Writes features.npy [n, d] f32 and, if the data has labels, labels.npy [n] i64, in the order of
-// the data set.
+// the data set, and classes.txt, the name of each label on a line.
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <invar/core/file.hpp>
 #include <invar/data/npy.hpp>
 
 #include "common/encoder_file.hpp"
@@ -20,7 +22,7 @@ int main(int argc, char** argv) {
   CLI::App app("The features of every image of a data set, as NumPy files.");
   std::string file, data, out, split = "test", device_name = "cpu";
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
-  app.add_option("--out", out, "folder for features.npy and labels.npy")->required();
+  app.add_option("--out", out, "folder for features.npy, labels.npy and classes.txt")->required();
   app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
   app.add_option("--split", split, "train or test")
       ->check(CLI::IsMember({"train", "test"}))
@@ -46,6 +48,9 @@ int main(int argc, char** argv) {
     write_npy(std::filesystem::path(out) / "features.npy", embedded.features);
     if (!images->classes().empty()) {
       write_npy(std::filesystem::path(out) / "labels.npy", embedded.labels);
+      // A folder's test images may lack a class: then the same number means another one.
+      write_file_atomically(std::filesystem::path(out) / "classes.txt",
+                            fmt::format("{}\n", fmt::join(images->classes(), "\n")));
     }
     fmt::print("wrote features {} to {}\n", embedded.features.shape(), out);
   } catch (const std::exception& error) {

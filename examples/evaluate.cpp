@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     app::check_options(knn, linear);
+    app::check_utf8("FILE", file);
     if (!out.empty()) app::check_writable("--out", out);
     const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);

@@ -73,7 +73,9 @@ int main(int argc, char** argv) {
     app::check_writable("--out", out);
     Json config = app::read_json(config_path);
     for (const std::string& assignment : overrides) app::apply_override(config, assignment);
-    if (config.contains("training")) config["training"].erase("conv_choices");
+    if (config.contains("training") && config["training"].is_object()) {
+      config["training"].erase("conv_choices");
+    }
     const app::Experiment experiment(config);
     set_conv_algorithm(experiment.training.conv_algorithm);
     const Tensors views = random_views(experiment);

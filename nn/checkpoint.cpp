@@ -177,7 +177,6 @@ CheckpointFolder::CheckpointFolder(fs::path folder, int keep_last)
     : folder_(std::move(folder)), keep_last_(keep_last) {
   check(keep_last >= 1, "CheckpointFolder", "expected to keep at least one checkpoint, got {}",
         keep_last);
-  remove_leftovers(folder_, [](std::string_view name) { return name == kBest || step_of(name); });
 }
 
 std::map<std::int64_t, fs::path> CheckpointFolder::steps() const {
@@ -203,6 +202,7 @@ std::optional<fs::path> CheckpointFolder::best() const {
 
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
   check(state.step >= 0, "CheckpointFolder", "expected a step of at least 0, got {}", state.step);
+  remove_leftovers(folder_, [](std::string_view name) { return name == kBest || step_of(name); });
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.
   std::exception_ptr no_best;  // a best one that cannot be read must not cost the step as well

@@ -62,8 +62,8 @@ StateDict read_model(const std::filesystem::path& path, bool ema = false);
 ///   step-000012000.safetensors   the last `keep_last` of them
 ///   best.safetensors             the one with the largest score
 ///
-/// One process at a time uses a folder: making a CheckpointFolder removes the temporary files that
-/// a killed run left of these, and nothing else. The folder need not exist before the first save.
+/// One process at a time saves to a folder, and removes the temporary files that a killed one left
+/// of these, and nothing else. The folder need not exist before the first save.
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path folder, int keep_last = 2);

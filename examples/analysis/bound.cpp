@@ -22,8 +22,9 @@ Json measure_bound(const Study& study, const Subject& subject, const BoundSettin
   const std::int64_t available = study.train->size();
   const std::int64_t unlabelled = std::min(settings.unlabelled, available);
   const Tensors views = study.training_views(Split::train, unlabelled);
-  const Tensor unlabelled_targets = one_hot(study.images(Split::train, unlabelled).labels, classes);
-  const Tensor test_targets = one_hot(test.labels, classes);
+  const Tensor unlabelled_targets =
+      targets_of(study.images(Split::train, unlabelled).labels, classes);
+  const Tensor test_targets = targets_of(test.labels, classes);
   const Tensor test_features = apply_in_chunks(subject.encoder, test.pixels);
   const std::int64_t d = test_features.size(1);
   // Views of another size than the test view's suit a convolutional network only.
@@ -36,7 +37,7 @@ Json measure_bound(const Study& study, const Subject& subject, const BoundSettin
   }
   const Study::Images labelled = study.images(Split::train, std::min(std::max(most, d), available));
   const Tensor features = apply_in_chunks(subject.encoder, labelled.pixels);
-  const Tensor targets = one_hot(labelled.labels, classes);
+  const Tensor targets = targets_of(labelled.labels, classes);
   Progress progress("bound", "numbers of labels",
                     static_cast<std::int64_t>(settings.labelled.size()));
   std::int64_t done = 0;

@@ -36,7 +36,8 @@ Json measure_correlation(const Study& study, const Subject& subject,
   const Study::Images train = study.images(Split::train, all_if_0(settings.train, study.train));
   const Study::Images test = study.images(Split::test, all_if_0(settings.test, study.test));
   const Tensors views = study.training_views(Split::test, settings.images);
-  const Tensor view_targets = one_hot(study.images(Split::test, settings.images).labels, classes);
+  const Tensor view_targets =
+      targets_of(study.images(Split::test, settings.images).labels, classes);
   std::vector<std::pair<Json, Network>> encoders;  // with their steps
   if (settings.checkpoints) {
     for (const auto& [step, path] : subject.checkpoints) {
@@ -60,8 +61,8 @@ Json measure_correlation(const Study& study, const Subject& subject,
     for (const std::string& name : ssl::diagnostic_names()) {
       row[name] = ssl::diagnostic(name, features);
     }
-    const ssl::BoundTerms terms = ssl::bound_terms(known.features, one_hot(known.labels, classes),
-                                                   features[0], features[1], view_targets);
+    const ssl::BoundTerms terms = ssl::bound_terms(
+        known.features, targets_of(known.labels, classes), features[0], features[1], view_targets);
     row[kTerms[0]] = terms.invariance;
     row[kTerms[1]] = terms.scaled_invariance;
     row[kTerms[2]] = terms.unlabelled;

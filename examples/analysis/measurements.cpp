@@ -43,51 +43,63 @@ void check_measured(const Subject& subject, const Json& study, const std::string
 
 void measure(Study& study, const std::vector<std::string>& experiments, const Settings& settings,
              const fs::path& folder, bool resume) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", folder.string(),
-        error.message());
   const Json all_settings = to_json(settings);
   const Json here = {{"data", study.data},
                      {"test_view", study.test_view},
                      {"views", study.views},
                      {"seed", study.seed}};
   std::set<std::string> taken;
-  std::size_t number = 0;
+  std::vector<fs::path> files;
+  // What is known of each network is looked at before any is measured.
   for (Subject& subject : study.subjects) {
-    const fs::path file = folder / file_name(subject, taken);
-    ++number;
-    if (resume && subject.measured.empty() && fs::exists(file)) {
-      Subject known = read_measured(file);
+    files.push_back(folder / file_name(subject, taken));
+    if (resume && subject.measured.empty() && fs::exists(files.back())) {
+      Subject known = read_measured(files.back());
       check(known.name == subject.name && known.group == subject.group &&
                 known.config == subject.config && known.saved == subject.saved &&
                 known.ended == subject.ended,
             "--resume",
             "expected '{}' to be of {} '{}' as it is now, got {} '{}' of another configuration or "
             "state: remove the file or give another --out",
-            file.string(), subject.group, subject.name, known.group, known.name);
+            files.back().string(), subject.group, subject.name, known.group, known.name);
       subject.measured = std::move(known.measured);
       subject.measured_in = std::move(known.measured_in);
     }
+    for (const std::string& name : experiments) {
+      if (study_experiment(name).measure && subject.measured.contains(name)) {
+        check_measured(subject, here, name, all_settings[name]);
+      }
+    }
+  }
+  for (const std::string& name : experiments) {
+    const bool known = std::ranges::any_of(study.subjects, [&](const Subject& subject) {
+      return subject.encoder || subject.measured.contains(name);
+    });
+    check(known || !study_experiment(name).measure, "analyze",
+          "expected {} of at least one network, got files without it: give a network itself, or "
+          "the --experiments that were made",
+          name);
+  }
+
+  std::error_code error;
+  fs::create_directories(folder, error);
+  check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", folder.string(),
+        error.message());
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    Subject& subject = study.subjects[i];
     bool told = false;
     for (const std::string& name : experiments) {
       const StudyExperiment& experiment = study_experiment(name);
-      if (!experiment.measure) continue;
-      if (subject.measured.contains(name)) {
-        check_measured(subject, here, name, all_settings[name]);
-        continue;
-      }
-      if (!subject.encoder) continue;
+      if (!experiment.measure || subject.measured.contains(name) || !subject.encoder) continue;
       if (!std::exchange(told, true)) {
-        fmt::print(stderr, "{}: {} ({} of {})\n", subject.group, subject.name, number,
-                   study.subjects.size());
+        fmt::print(stderr, "{}: {} ({} of {})\n", subject.group, subject.name, i + 1, files.size());
       }
       subject.measured[name] = {{"settings", all_settings[name]},
                                 {"rows", experiment.measure(study, subject, settings)}};
       subject.measured_in = here;
-      write_measured(subject, file);
+      write_measured(subject, files[i]);
     }
-    if (!told) write_measured(subject, file);
+    if (!told) write_measured(subject, files[i]);
   }
 }
 
@@ -104,10 +116,6 @@ MeasuredRows collect(const Study& study, const std::string& experiment) {
       all.rows.push_back(std::move(row));
     }
   }
-  check(all.lacking.size() < study.subjects.size(), "analyze",
-        "expected {} of at least one network, got files without it: give a network itself, or the "
-        "--experiments that were made",
-        experiment);
   return all;
 }
 

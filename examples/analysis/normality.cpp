@@ -54,7 +54,9 @@ Json measure_normality(const Study& study, const Subject& subject,
   const std::int64_t draws = settings.draws[0];
   const std::int64_t second = std::min(settings.second_images, settings.images);
   const bool expander_too = settings.expander && subject.expander;
-  Progress progress("normality", "images", settings.images + (expander_too ? second : 0));
+  Progress progress(
+      "normality", "draws",
+      second * most + (settings.images - second) * draws + (expander_too ? second * draws : 0));
   std::int64_t done = 0;
   Json rows = Json::array();
   for (const char* output : {"encoder", "expander"}) {
@@ -75,7 +77,7 @@ Json measure_normality(const Study& study, const Subject& subject,
           collected[{sigma, n}].add(ssl::normal_test(narrow(outputs, 0, 0, n)));
         }
       }
-      progress.update(++done);
+      progress.update(done += shape[0]);
     }
     for (const auto& [setting, tests] : collected) {
       Json row = {{"output", output},

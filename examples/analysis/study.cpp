@@ -20,6 +20,7 @@
 #include <set>
 
 #include "../common/encoder_file.hpp"
+#include "../common/scoring.hpp"
 #include "../common/training.hpp"
 
 namespace invar::app {
@@ -269,6 +270,7 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
   experiment.emplace(config);
   train = experiment->load(Split::train);
   test = experiment->load(Split::test);
+  check_classes(*train, *test);
   for (const Subject& subject : subjects) {
     if (!subject.average) continue;
     refresh_if_averaged("analyze", *subject.average, train, Experiment(subject.config), device);
@@ -372,19 +374,11 @@ std::int64_t Study::classes() const {
 
 Tensor apply_in_chunks(const Network& f, const Tensor& images) {
   NoGrad guard;
-  // Few enough for their activations to stay in the processor's caches.
-  constexpr std::int64_t kChunk = 64;
-  Tensors parts;
-  for (std::int64_t at = 0; at < images.size(0); at += kChunk) {
-    parts.push_back(f(narrow(images, 0, at, std::min(kChunk, images.size(0) - at))));
-  }
-  return cat(parts, 0);
+  return in_chunks(f, images, 64);  // the activations stay in the processor's caches
 }
 
-Tensor one_hot(const Tensor& labels, std::int64_t classes) {
-  return to(
-      eq(unsqueeze(labels, 1), arange(0, static_cast<double>(classes), 1, {.dtype = DType::i64})),
-      DType::f64);
+Tensor targets_of(const Tensor& labels, std::int64_t classes) {
+  return to(one_hot(labels, classes), DType::f64);
 }
 
 std::uint64_t seed_for(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index) {

@@ -115,8 +115,8 @@ class Study {
 /// f of all images, in chunks, without history.
 Tensor apply_in_chunks(const Network& f, const Tensor& images);
 
-/// Labels [n] as [n, classes], f64.
-Tensor one_hot(const Tensor& labels, std::int64_t classes);
+/// What readouts are fitted to: one_hot of labels [n], f64.
+Tensor targets_of(const Tensor& labels, std::int64_t classes);
 
 /// A random number generator for one purpose: the same for every network, so that they see the same
 /// noise.

@@ -162,6 +162,7 @@ EncoderConfig read_encoder(const Json& json) {
   const auto stem = reader.get<std::string>("stem", "cifar");
   check_name("encoder", stem, {"cifar", "imagenet"});
   o.options.stem = stem == "cifar" ? nn::Stem::cifar : nn::Stem::imagenet;
+  o.options.activation = nn::parse_activation(reader.get<std::string>("activation", "relu"));
   o.options.width = reader.get("width", o.options.width);
   o.options.zero_init_residual = reader.get("zero_init_residual", o.options.zero_init_residual);
   o.options.cifar_padding = reader.get("cifar_padding", o.options.cifar_padding);

@@ -35,13 +35,9 @@ void handle_signals() {
     [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, farewell, std::strlen(farewell));
     ::_exit(128 + signal);
   };
-  action.sa_flags = SA_RESETHAND;
+  action.sa_flags = SA_RESETHAND | SA_RESTART;  // a save goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// A module that hands the pixels on as features.

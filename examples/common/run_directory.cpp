@@ -45,12 +45,8 @@ void append(const fs::path& path, const std::string& text) {
         std::strerror(error));
 }
 
-}  // namespace
-
-RunDirectory::RunDirectory(fs::path path, Json config)
-    : path_(std::move(path)), config_(std::move(config)) {}
-
-RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
+/// Error if there is a run already.
+void check_new(const fs::path& path) {
   for (const char* part : {"config.json", "checkpoints", kMetrics}) {
     check(
         !fs::exists(path / part), "run",
@@ -58,6 +54,15 @@ RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
         "another --out",
         path.string(), part);
   }
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path path, Json config)
+    : path_(std::move(path)), config_(std::move(config)) {}
+
+RunDirectory RunDirectory::create(const fs::path& path, const Json& config) {
+  check_new(path);
   return RunDirectory(path, config);
 }
 
@@ -77,6 +82,7 @@ void RunDirectory::lock() {
 void RunDirectory::start() {
   make_directory(path_);
   lock();
+  check_new(path_);  // another process may have begun and ended since
   write_json("config.json", config_);
   make_directory(checkpoints());
 }
@@ -97,6 +103,16 @@ RunDirectory RunDirectory::open(const fs::path& path) {
 }
 
 void RunDirectory::log(const Json& line) { append(path_ / kMetrics, line.dump() + "\n"); }
+
+void RunDirectory::sync_metrics() const {
+  const int file = ::open((path_ / kMetrics).c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0 && errno == ENOENT) return;
+  const bool synced = file >= 0 && ::fsync(file) == 0;
+  const int error = errno;
+  if (file >= 0) ::close(file);
+  check(synced, "run", "expected to flush '{}', got \"{}\"", (path_ / kMetrics).string(),
+        std::strerror(error));
+}
 
 void RunDirectory::cut_metrics(std::int64_t last_step) {
   if (!fs::exists(path_ / kMetrics)) return;
@@ -148,12 +164,16 @@ void RunDirectory::write_json(const char* name, const Json& json) const {
 
 Json read_json(const fs::path& path) { return parse_json(read_file(path), path.string()); }
 
-void apply_override(Json& config, const std::string& assignment) {
+void check_utf8(const char* option, const std::string& text) {
   try {
-    Json(assignment).dump();
+    Json(text).dump();
   } catch (const Json::type_error&) {
-    fail("--set", "expected UTF-8, got other bytes in {}", assignment);
+    fail(option, "expected UTF-8, got other bytes in {}", text);
   }
+}
+
+void apply_override(Json& config, const std::string& assignment) {
+  check_utf8("--set", assignment);
   const std::size_t equals = assignment.find('=');
   check(equals != std::string::npos && equals > 0, "--set", "expected key=value, got \"{}\"",
         assignment);

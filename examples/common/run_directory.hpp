@@ -37,6 +37,8 @@ class RunDirectory {
 
   /// Adds a line; it is in the file when this returns.
   void log(const Json& line);
+  /// Has the lines survive a power failure: before a checkpoint that counts on them.
+  void sync_metrics() const;
   /// Removes every line whose "step" is larger, and an incomplete last line.
   void cut_metrics(std::int64_t last_step);
 
@@ -61,6 +63,9 @@ class RunDirectory {
 
 /// Reads a JSON file (comments allowed); Error naming file, line and column if it is not JSON.
 Json read_json(const std::filesystem::path& path);
+
+/// Error, opened by the option's name, if the text cannot stand in a JSON file.
+void check_utf8(const char* option, const std::string& text);
 
 /// Sets `path` ("training.epochs") to a value given as text: JSON where it parses, else a string.
 void apply_override(Json& config, const std::string& assignment);

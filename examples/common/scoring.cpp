@@ -1,13 +1,25 @@
 #include "scoring.hpp"
 
+#include <algorithm>
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/reduce.hpp>
+#include <invar/ops/view.hpp>
 #include <optional>
 
 namespace invar::app {
+
+Tensor in_chunks(const std::function<Tensor(const Tensor&)>& f, const Tensor& images,
+                 std::int64_t chunk) {
+  Tensors parts;
+  for (std::int64_t at = 0; at < images.size(0); at += chunk) {
+    parts.push_back(f(narrow(images, 0, at, std::min(chunk, images.size(0) - at))));
+  }
+  return cat(parts, 0);
+}
 
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
                                   const Pipeline& view, const std::string& label, Device device) {

@@ -14,6 +14,10 @@ struct Scores {
   double linear = 0;
 };
 
+/// f(images), `chunk` of them at a time.
+Tensor in_chunks(const std::function<Tensor(const Tensor&)>& f, const Tensor& images,
+                 std::int64_t chunk);
+
 /// Features of every image under `view`, in order, with a progress line named `label`; they and
 /// their labels are on `device`, where the encoder is. Error if a feature is not finite.
 ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,

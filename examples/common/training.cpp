@@ -14,6 +14,7 @@
 #include <invar/ssl/information/diagnostics.hpp>
 
 #include "encoder_file.hpp"
+#include "scoring.hpp"
 
 namespace invar::app {
 namespace {
@@ -25,10 +26,6 @@ constexpr const char* kOwn = "pretrain";
 
 /// So many steps a GPU may be behind.
 constexpr std::size_t kStepsAhead = 8;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::optional<FixedImages> load_fixed_images(const Experiment& experiment, const DatasetPtr& test) {
   const std::int64_t n = experiment.diagnostics.images;
@@ -46,17 +43,6 @@ std::optional<FixedImages> load_fixed_images(const Experiment& experiment, const
   return FixedImages{to(batch.views[0], device),
                      {to(batch.views[1], device), to(batch.views[2], device)},
                      to(batch.labels, device)};
-}
-
-/// f(images), in chunks.
-template <class F>
-Tensor in_chunks(const F& f, const Tensor& images) {
-  constexpr std::int64_t kChunk = 500;
-  Tensors parts;
-  for (std::int64_t at = 0; at < images.size(0); at += kChunk) {
-    parts.push_back(f(narrow(images, 0, at, std::min(kChunk, images.size(0) - at))));
-  }
-  return cat(parts, 0);
 }
 
 /// One diagnostic of what a network makes of views, under `key`.
@@ -79,14 +65,17 @@ void add_fixed_diagnostics(const F& f, const FixedImages& fixed, const Diagnosti
   const ssl::Surroundings around{f, narrow(fixed.images, 0, 0, few),
                                  narrow(fixed.views[0], 0, 0, few), options.sigma};
   const std::vector<std::string> local = ssl::local_diagnostic_names();
+  const auto of_all = [&](const Tensor& images) {
+    return in_chunks([&](const Tensor& chunk) { return f(chunk); }, images, 500);
+  };
   Tensors views;
   const auto outputs = [&]() -> const Tensors& {
-    if (views.empty()) views = {in_chunks(f, fixed.views[0]), in_chunks(f, fixed.views[1])};
+    if (views.empty()) views = {of_all(fixed.views[0]), of_all(fixed.views[1])};
     return views;
   };
   for (const std::string& name : options.of) {
     if (name == "bound") {
-      const Tensor z = in_chunks(f, fixed.images);
+      const Tensor z = of_all(fixed.images);
       for (const auto& [term, value] : ssl::bound_diagnostics(z, outputs(), fixed.labels)) {
         line[prefix + term] = value;
       }
@@ -171,6 +160,7 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
       optimizer_(experiment.make_optimizer(networks_)),
       schedule_(experiment.make_schedule(loader_.steps_per_epoch())),
       floor_(networks_.objective->floor(options_.batch_size, experiment.embedding_dim())),
+      images_(images->size()),
       total_steps_(options_.epochs * loader_.steps_per_epoch()) {
   check(!networks_.objective->needs().labels || !images->classes().empty(), "pretrain",
         "expected data with labels, got none: the objective \"{}\" is supervised",
@@ -211,6 +201,13 @@ void Training::resume() {
     check(own != saved.metadata.end(), "pretrain", "expected a checkpoint of pretrain, got '{}'",
           file->string());
     JsonReader reader(parse_json(own->second, file->string()), kOwn);
+    // Steps are counted in epochs of the data.
+    const auto images = reader.get("images", images_);
+    check(
+        images == images_, "pretrain",
+        "expected the {} training images that '{}' was trained on, got {}: restore them, or start "
+        "another run",
+        images, file->string(), images_);
     epoch_loss_ = reader.require<double>("epoch_loss");
     train_seconds_ = reader.require<double>("train_seconds");
   }
@@ -438,8 +435,11 @@ void Training::end_epoch(Progress& progress) {
 void Training::save(std::optional<double> score) {
   Metadata metadata = {
       {"config", run_.config().dump()},
-      {kOwn, Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}}.dump()}};
+      {kOwn,
+       Json{{"epoch_loss", epoch_loss_}, {"train_seconds", train_seconds_}, {"images", images_}}
+           .dump()}};
   if (options_.benchmark) metadata[kPlans] = Json(cuda::plan_choices()).dump();
+  run_.sync_metrics();
   checkpoints_.save(parts(), {.step = step_,
                               .epoch = step_ / loader_.steps_per_epoch(),
                               .score = score,

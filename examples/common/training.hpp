@@ -12,6 +12,7 @@
 //
 // A GPU is never waited for in a step: its loss is read some steps later. With training.cuda_graph
 // the forward and the backward pass are replayed as one piece of work (nn/step_graph.hpp).
+#include <chrono>
 #include <csignal>
 #include <deque>
 #include <filesystem>
@@ -29,6 +30,10 @@
 #include "run_directory.hpp"
 
 namespace invar::app {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 /// What turns images into embeddings.
 class Branch : public nn::Module {
@@ -146,6 +151,7 @@ class Training {
   std::unique_ptr<nn::Schedule> schedule_;
   std::optional<nn::Ema<nn::ResNet>> average_;
   const std::optional<double> floor_;  ///< of the loss
+  std::int64_t images_;                ///< to train on
   std::int64_t total_steps_;
   std::int64_t step_ = 0;  ///< steps started
   std::deque<StartedStep> started_;

@@ -243,6 +243,10 @@ class Analyze(unittest.TestCase):
         known = json.loads(partly.read_text())
         del known["measured"]["bound"]
         partly.write_text(json.dumps(known))
+        # What was measured before an interruption is not measured over.
+        done = self.run_program("analyze", *self.groups, *SMALL, "--out", out)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("'networks': complete it with --resume", done.stderr)
         done = self.run_program("analyze", *self.groups, *SMALL, "--out", out, "--resume")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(re.findall(r"(\S+) \(\d of 8\)", done.stderr),

@@ -93,24 +93,32 @@ class Programs(SmallRun):
         rng = random.Random(1)
         run = self.folder / "killed"
         arguments = [self.config_path]
-        for _ in range(6):
+        saved = lambda: max((path.name for path in (run / "checkpoints").glob("step-*.safetensors")), default="")
+        midway = 0
+        for _ in range(30):
             process = subprocess.Popen([BIN / "pretrain", *map(str, arguments), "--out", run],
                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
-            # Wait for the training to begin, then for an arbitrary moment of it.
-            deadline = time.monotonic() + 60
-            while not (run / "metrics.jsonl").exists() and process.poll() is None:
+            # Wait for the training to save, then for an arbitrary moment of it.
+            before, deadline = saved(), time.monotonic() + 60
+            while saved() == before and process.poll() is None:
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.002)
-            time.sleep(rng.uniform(0, 0.3))
+            time.sleep(rng.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
             process.wait()
+            midway += "" < saved() < "step-000000018"
+            if midway == 4:
+                break
+            if (run / "result.json").exists():  # too fast this time
+                shutil.rmtree(run)
             # What a kill in the middle of a save leaves; the next start removes it.
             if (run / "config.json").exists():
                 for name in ("metrics.jsonl.tmp-7-0", "checkpoints/best.safetensors.tmp-7-1"):
                     (run / name).write_text("half")
             arguments = ["--resume"] if (run / "config.json").exists() else [self.config_path]
-        done = self.run_program("pretrain", *arguments, "--out", run)
+        self.assertEqual(midway, 4)
+        done = self.run_program("pretrain", "--resume", "--out", run)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assert_same_run(run)
         self.assertEqual(list(run.rglob("*.tmp-*")), [])
@@ -350,6 +358,27 @@ class Programs(SmallRun):
         self.assertEqual((scores["knn"], scores["linear"]),
                          (result["trained_knn"], result["trained_linear"]))
 
+    def test_unlabelled_images_of_ones_own(self) -> None:
+        root = self.folder / "mine"
+        root.mkdir()
+        for i in range(40):
+            (root / f"{i}.png").write_bytes(grey_png(12))
+        run, out = self.folder / "mine-run", self.folder / "mine-features"
+        data = {"name": "image_folder", "root": str(root), "channels": 1}
+        done = self.run_program("pretrain", self.with_config(data=data, diagnostics={}), "--out", run)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("trained_knn", json.loads((run / "result.json").read_text()))
+        done = self.run_program("embed", run / "encoder.safetensors", "--split", "train", "--out", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"'shape': (40, 32)", (out / "features.npy").read_bytes()[:128])
+        self.assertFalse((out / "labels.npy").exists())
+        self.fails("held_out", "evaluate", run / "encoder.safetensors")
+        (root / "train").mkdir()
+        for i in range(40):
+            (root / f"{i}.png").rename(root / "train" / f"{i}.png")
+        shutil.copytree(root / "train", root / "test")
+        self.fails("[evaluate] expected labelled data", "evaluate", run / "encoder.safetensors")
+
     # --- using what was trained -----------------------------------------------------------------
 
     def test_evaluate(self) -> None:
@@ -404,6 +433,7 @@ class Programs(SmallRun):
         self.assertIn(b"'shape': (40, 32)", raw[:128])
         labels = array.array("q", (out / "labels.npy").read_bytes()[128:])
         self.assertEqual(list(labels), [i % 3 for i in range(40)])
+        self.assertEqual((out / "classes.txt").read_text(), "rows\ncolumns\nchecks\n")
 
     def test_the_tour_runs(self) -> None:
         done = self.run_program("autograd_tour")

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import unittest
 
-from small_runs import SmallRun, read_safetensors
+from small_runs import SmallRun, make_images, read_safetensors
 
 
 class Refusals(SmallRun):
@@ -104,6 +104,11 @@ class Refusals(SmallRun):
         self.assertIn("line 2", self.fails("broken.json", "pretrain", broken, "--out",
                                            self.folder / "never"))
         self.fails("nowhere.json", "pretrain", "nowhere.json", "--out", self.folder / "never")
+        broken.write_text('{"training": {"epochs": 1}, "training": {"epochs": 2}}')
+        self.fails('got "training" twice', "pretrain", broken, "--out", self.folder / "never")
+        self.fails("[training] expected", "tune", self.with_config(training=3), "--out", self.folder / "never")
+        self.fails("[FILE] expected UTF-8", "evaluate", b"encoder-\xff.safetensors")
+        self.fails("[--group] expected UTF-8", "analyze", "--group", b"run-\xff", "--out", self.folder / "never")
 
         data = json.loads(json.dumps(self.config["data"]))
         data["train"]["images"] = str(self.folder / "missing.gz")
@@ -141,6 +146,14 @@ class Refusals(SmallRun):
         newest = max((run / "checkpoints").glob("step-*"))
         newest.write_bytes(newest.read_bytes()[:1000])
         self.fails("from the checkpoint before", "pretrain", "--resume", "--out", run)
+
+    def test_a_run_does_not_go_on_with_other_data(self) -> None:
+        run, fewer = self.folder / "other-data", self.folder / "fewer"
+        shutil.copytree(self.reference, run)
+        fewer.mkdir()
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**config, "data": make_images(fewer, train=80)}))
+        self.fails("expected the 96 training images", "pretrain", "--resume", "--out", run)
 
     def test_a_run_is_not_overwritten(self) -> None:
         before = (self.reference / "result.json").read_bytes()

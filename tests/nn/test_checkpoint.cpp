@@ -203,11 +203,12 @@ TEST_CASE("A folder keeps the last ones and the best") {
   CHECK(names() == Names{"best.safetensors", "step-000000400.safetensors",
                          "step-000000450.safetensors", "step-000000500.safetensors"});
 
-  // A killed save leaves a temporary file; the run that resumes removes it, and only that.
+  // A killed save leaves a temporary file; the next one removes it, and only that.
   std::ofstream(folder / "notes.tmp-1-1") << "mine";
   std::ofstream(folder / "step-000000001.safetensors.tmp-12-0") << "left behind";
   std::ofstream(folder / "best.safetensors.tmp-12-0") << "left behind";
   const nn::CheckpointFolder reopened(folder.path());
+  reopened.save({.model = &model}, {.step = 450});
   CHECK(names() == Names{"best.safetensors", "notes.tmp-1-1", "step-000000400.safetensors",
                          "step-000000450.safetensors", "step-000000500.safetensors"});
   CHECK(reopened.latest() == folder / "step-000000500.safetensors");
