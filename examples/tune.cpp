@@ -1,8 +1,7 @@
 // tune: which algorithm is faster for each convolution of a training step, on this machine?
 //
-//   tune examples/configs/quickstart.json --out tuned.json
-//   pretrain examples/configs/quickstart.json --out runs/first --set
-//   training.conv_choices=tuned.json
+//   tune quickstart.json --out tuned.json
+//   pretrain quickstart.json --out runs/first --set training.conv_choices=tuned.json
 //
 // Runs the step's encoder and expander on random images of the configuration's shapes, forward and
 // backward, and times both algorithms on every convolution that has the choice

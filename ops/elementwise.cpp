@@ -493,8 +493,7 @@ Tensor logical_or(const Tensor& a, const Tensor& b) {
 }
 Tensor logical_not(const Tensor& a) { return eq(as_boolean("logical_not", a), 0); }
 
-// --- in place
-// -------------------------------------------------------------------------------------
+// ---- In place -----------------------------------------------------------------------------------
 
 namespace {
 

@@ -4,7 +4,7 @@ usage: check_tree.py ROOT arrows|sources|engine|hygiene|configuration|self-test
 
 arrows     libraries include only what stands before them: core <- ops <- autodiff <- nn <- ssl, and
            data only core and ops; project headers are named <invar/...>
-sources    every .cpp is named in the CMakeLists.txt of its top folder, so none is forgotten
+sources    every .cpp and .cu is named in the CMakeLists.txt of its top folder, so none is forgotten
 engine     the autograd engine stays small enough to read in one go: at most 600 lines of code, comments
            and blank lines not counted
 hygiene    no package registry's host name, no absolute path of somebody's machine, no unfinished
@@ -89,7 +89,7 @@ def sources(root: pathlib.Path) -> list[str]:
     listed = {}  # top folder -> words of its CMakeLists.txt
     for path in files(root):
         name = path.relative_to(root)
-        if path.suffix != ".cpp" or len(name.parts) == 1 or name.parts[:2] == ("tests", "consumer"):
+        if path.suffix not in (".cpp", ".cu") or len(name.parts) == 1 or name.parts[:2] == ("tests", "consumer"):
             continue
         top = name.parts[0]
         if top not in listed:
@@ -154,8 +154,11 @@ def configuration(root: pathlib.Path) -> list[str]:
     for name, source in (("data", root / "data" / "dataset.cpp"), ("views", root / "data" / "pipeline.cpp")):
         look_up(source, source.read_text(), sections.get(name, ""), f"{document.name}, {name}")
     objectives = root / "docs" / "objectives.md"
+    rows = re.findall(r"^\| (`\w+`.*)", objectives.read_text(), re.MULTILINE)
     for source in sorted((root / "ssl" / "objectives").glob("*.cpp")):
-        look_up(source, source.read_text(), objectives.read_text(), objectives.name)
+        # Its own row, and those of what is built on it: `vicreg`, `vicreg_logdet`, ...; all for what they share.
+        own = [row for row in rows if any(n.startswith(source.stem) for n in re.findall(r"`(\w+)`", row.split("|")[0]))]
+        look_up(source, source.read_text(), "\n".join(own or rows), objectives.name)
     print(f"{keys} keys of configurations")
     return found
 

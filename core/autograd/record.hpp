@@ -2,7 +2,7 @@
 // record: how an operation enters the graph. The gradient rule is a lambda beside the forward code:
 //
 //   Tensor exp(const Tensor& x) {
-//     Tensor y = unary(UnaryOp::exp, x);
+//     Tensor y = unary(UnaryOp::exp, "exp", x);
 //     // dy/dx = e^x = y
 //     return record("exp", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
 //       return {g * y.get()};

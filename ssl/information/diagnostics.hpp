@@ -9,9 +9,8 @@
 //   alignment, uniformity                                of views and of pairs on the sphere
 //   logdet_entropy       1/(2d) logdet(covariance + 1e-3 I): nats per dimension, 0 for covariance I
 //   information                                          pairwise_information, c s2 = 2d/log n
-//   conditional_isotropic, conditional_fitted            of conditional.hpp divided by d, for s2 =
-//   1
-//                        and for beta = 1e-3
+//   conditional_isotropic, conditional_fitted            of conditional.hpp divided by d, for
+//                        s2 = 1 and for beta = 1e-3
 //   normality            mean p-value of K^2 over dimensions (n >= 8), the draws being the samples
 //
 // all of the first view, but alignment and conditional_* (first two) and lidar (all). The entropies

@@ -8,7 +8,7 @@
 //   off_diagonal     sum_{i != j} C_ij^2
 //   loss             scale (on_diagonal + lambda off_diagonal)
 //
-// lambda 5e-3, eps 1e-5, scale 1 (on CIFAR others use .1, which matters to optimisers whose step
+// lambda 5e-3 (the paper's; .0051 in the code), eps 1e-5, scale 1 (on CIFAR others use .1, which matters to optimisers whose step
 // depends on the size of the gradient). Swapping views transposes C. More than two views: the mean
 // over all pairs.
 #include <invar/ssl/objective.hpp>

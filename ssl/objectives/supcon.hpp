@@ -7,7 +7,7 @@
 //   loss             mean_i mean_{p in P(i)} [log sum_{k != i} e^(s_ik) - s_ip]
 //
 // with x as in simclr.hpp and P(i) the other rows of i's class. temperature .1. The authors' code
-// multiplies by temperature / base_temperature, which is 1 there.
+// multiplies by temperature / base_temperature, which is 1 where both are .07, its defaults.
 #include <invar/ssl/objectives/simclr.hpp>
 
 namespace invar::ssl {

@@ -112,8 +112,8 @@ TEST_CASE("linear-Gaussian channel: what is called a bound lies below", "[unit]"
 
 TEST_CASE("linear-Gaussian channel: the published form is no bound", "[unit]") {
   manual_seed(2);
-  // As the output noise beta vanishes it grows by d log(1/beta^2), the information by half of that
-  // at most: somewhere it is above.
+  // As the output noise beta vanishes it grows like 2 d log(1/beta), the information like a quarter
+  // of that at most (here not at all): somewhere it is above.
   const Tensor draws = white_samples(200, 9);
   const Tensor t = narrow(draws, 1, 0, 3);
   const Tensor mu = t + narrow(draws, 1, 3, 3) * 0.3, mu_other = t + narrow(draws, 1, 6, 3) * 0.3;

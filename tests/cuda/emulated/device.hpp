@@ -4,9 +4,7 @@
 //
 //   device.cpp                      core/cuda's runtime and streams over that memory
 //   invar/ops/cuda/primitives.cuh   comes before the real one of this name: launches are loops
-//   kernels.cpp                     the sources of ops/cuda, compiled for the CPU, in a kernel
-//   table
-//
+//   kernels.cpp                     the sources of ops/cuda, compiled for the CPU, in a table
 //   libraries.cpp                   cuBLAS, cuBLASLt and cuSOLVER by plain loops and LAPACK, where
 //                                   NVIDIA's headers are; elsewhere the CPU's kernels take the
 //                                   place of their callers
