@@ -127,6 +127,13 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("test_ops 1 of 11 ended with exit code 0: it printed nothing",
                       self.check("--stages", "tests", code=1)["stages"]["tests"]["why"])
 
+    def test_a_sanitizer_that_cannot_look_is_skipped(self) -> None:
+        self.pretend_gpu()
+        self.pretend("compute-sanitizer", "print('Error: Device not supported. Please refer to the documentation')\n"
+                     "raise SystemExit(1)\n")
+        found = self.check("--stages", "sanitizer")["stages"]["sanitizer"]
+        self.assertEqual(found["result"], "skipped")
+
     def test_a_build_is_packed_with_its_libraries(self) -> None:
         archive, tar = self.folder / "build.tar.xz", shutil.which("tar")
         command = [sys.executable, str(SCRIPT), "--bin", str(self.bin), "--pack", str(archive)]
