@@ -95,9 +95,15 @@ INVAR_HD typename F::State fold_share(const F& f, const FoldPlan& plan, std::int
   const std::int64_t base = plan.kept.at(j), step = plan.rows();
   const std::int64_t begin = piece * plan.piece, rest = plan.terms - begin;
   const std::int64_t end = begin + (rest < plan.piece ? rest : plan.piece);
-  for (std::int64_t t = begin + plan.row_of(thread); t < end; t += step) {
-    f.add(state, base + plan.folded.at(t), j, t);
+  const std::int64_t first = begin + plan.row_of(thread);
+  if (plan.folded.dims ==
+      1) {  // most often: without divisions compilers have several loads at once
+    const std::int64_t stride = plan.folded.strides[0][0];
+    std::int64_t at = base + first * stride;
+    for (std::int64_t t = first; t < end; t += step, at += step * stride) f.add(state, at, j, t);
+    return state;
   }
+  for (std::int64_t t = first; t < end; t += step) f.add(state, base + plan.folded.at(t), j, t);
   return state;
 }
 

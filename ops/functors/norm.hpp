@@ -118,15 +118,18 @@ struct alignas(V * sizeof(S)) Pack {
   S values[V];
 };
 
-/// How dense [rows, channels] are shared out: a thread has V channels of every `threads_down`-th
-/// row, so that it reads what it needs of its channels once. Neighbours have neighbouring channels.
+/// How dense [rows, channels] are shared out: a thread has V channels of every `down`-th row, so
+/// that it reads what it needs of its channels once. Neighbours have neighbouring channels.
 template <int V>
 struct ChannelThreads {
-  static constexpr std::int64_t kRows = 4;  ///< per thread
   std::int64_t rows, across, down;
 
   ChannelThreads(std::int64_t row_count, std::int64_t channels)
-      : rows(row_count), across(channels / V), down((row_count + kRows - 1) / kRows) {}
+      : rows(row_count), across(channels / V) {
+    constexpr std::int64_t kBusy = 1 << 17;  // threads that keep a large GPU busy
+    const std::int64_t each = rows * across >= 16 * kBusy ? 16 : 4;
+    down = (rows + each - 1) / each;
+  }
   std::int64_t count() const { return across * down; }
 
   /// The first channel of thread i.

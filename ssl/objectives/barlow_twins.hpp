@@ -8,9 +8,9 @@
 //   off_diagonal     sum_{i != j} C_ij^2
 //   loss             scale (on_diagonal + lambda off_diagonal)
 //
-// lambda 5e-3 (the paper's; .0051 in the code), eps 1e-5, scale 1 (on CIFAR others use .1, which matters to optimisers whose step
-// depends on the size of the gradient). Swapping views transposes C. More than two views: the mean
-// over all pairs.
+// lambda 5e-3 (the paper's; .0051 in the code), eps 1e-5, scale 1 (on CIFAR others use .1, which
+// matters to optimisers whose step depends on the size of the gradient). Swapping views transposes
+// C. More than two views: the mean over all pairs.
 #include <invar/ssl/objective.hpp>
 
 namespace invar::ssl {

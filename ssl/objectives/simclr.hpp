@@ -1,7 +1,7 @@
 #pragma once
-// SimCLR (Chen, Kornblith, Norouzi, Hinton, ICML 2020), the paper's loss: the other view of an image
-// is to be told from all views of all other images. The authors' code has twice as much, since it
-// adds the means over both views.
+// SimCLR (Chen, Kornblith, Norouzi, Hinton, ICML 2020), the paper's loss: the other view of an
+// image is to be told from all views of all other images. The authors' code has twice as much,
+// since it adds the means over both views.
 //
 //   z                embeddings of all views, [m, d] with m = n * views; x = z / |z| by rows
 //   s                x x^T / temperature  [m, m]
