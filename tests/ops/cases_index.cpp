@@ -40,8 +40,7 @@ Tensor naive_scatter(const Tensor& x, int dim, const Tensor& index, const Tensor
   return out;
 }
 
-OpCases cases() {
-  OpCases all;
+void add_gathering(OpCases& all) {
   const auto add_gather = [&](const Dims& x, int dim, const Dims& indices) {
     all.push_back({.name = fmt::format("gather {} {} {}", x, dim, indices),
                    .inputs = {real(x), index(indices, std::max<std::int64_t>(x[dim], 1))},
@@ -126,7 +125,9 @@ OpCases cases() {
                                 DType::i64)};
                    }});
   }
+}
 
+void add_selecting_by_mask(OpCases& all) {
   const auto add_masked = [&](const Dims& x, const Dims& where) {
     all.push_back(
         {.name = fmt::format("masked_select {} {}", x, where),
@@ -166,7 +167,9 @@ OpCases cases() {
                      return {tensor(found, {count, x[0].dim()}, {.dtype = DType::i64})};
                    }});
   }
+}
 
+void add_joining(OpCases& all) {
   const auto add_joined = [&](const std::vector<Dims>& shapes, int dim) {
     OpCase c{.name = fmt::format("cat along {} {}", dim, fmt::join(shapes, " ")),
              .inputs = {},
@@ -214,7 +217,9 @@ OpCases cases() {
       {.name = "cat of one tensor twice", .inputs = {real({2, 3})}, .f = [](const Tensors& x) {
          return cat({x[0], x[0] * x[0]}, 1);
        }});
+}
 
+void add_rearranging(OpCases& all) {
   const auto add_repeat = [&](const Dims& x, const Dims& repeats) {
     all.push_back({.name = fmt::format("repeat {} {}", x, repeats),
                    .inputs = {real(x)},
@@ -312,6 +317,14 @@ OpCases cases() {
   add_pad({1, 1}, {3, 4, 5, 6}, PadMode::replicate);
   add_pad({0}, {2, 1}, PadMode::constant);
   add_pad({3}, {-4, 3}, PadMode::constant);
+}
+
+OpCases cases() {
+  OpCases all;
+  add_gathering(all);
+  add_selecting_by_mask(all);
+  add_joining(all);
+  add_rearranging(all);
   return all;
 }
 
