@@ -158,8 +158,13 @@ struct Kernels {
 
   // normalisation (norm.hpp): everything dense, f32 or f64; x, residual, out and their gradients
   // may be bf16 with everything else f32, but in layer_norm
-  /// Mean and biased variance [C] of the channels of x [..., C].
-  void (*batch_norm_statistics)(const Tensor& x, const Tensor& mean, const Tensor& var);
+  /// Mean, biased variance and 1 / sqrt(var + eps), [C], of the channels of x [..., C].
+  void (*batch_norm_statistics)(const Tensor& x, double eps, const Tensor& mean, const Tensor& var,
+                                const Tensor& rstd);
+  /// running = (1 - momentum) running + momentum factor batch. `running` may have any strides and
+  /// may be bf16.
+  void (*running_average)(const Tensor& batch, double factor, double momentum,
+                          const Tensor& running);
   /// out = z = (x - mean) rstd weight + bias, or max(z + residual, 0) if in.relu; `residual` may be
   /// undefined (0).
   void (*batch_norm)(const BatchNormInput& in, const Tensor& residual, const Tensor& out);

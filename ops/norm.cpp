@@ -3,6 +3,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/in_place.hpp>
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/norm.hpp>
 #include <invar/ops/reduce.hpp>
@@ -51,14 +52,12 @@ Tensor checked_parameter(const char* op, const char* name, const Tensor& t, cons
   return contiguous(to(t, computed));
 }
 
-/// running += momentum (batch - running), in place.
-void move_towards(const Tensor& running, const Tensor& batch, double momentum) {
+/// running = (1 - momentum) running + momentum factor batch, in place.
+void move_towards(const Tensor& running, const Tensor& batch, double factor, double momentum) {
   if (!running.defined()) return;
-  check(!running.requires_grad(), "batch_norm",
-        "expected running statistics without history, got one that requires grad");
-  NoGrad guard;
-  mul_(running, 1 - momentum);
-  add_(running, batch * momentum);
+  kernel(&Kernels::running_average, running.device(), "running_average")(batch, factor, momentum,
+                                                                         running);
+  running.bump_version();
 }
 
 struct Statistics {
@@ -169,32 +168,35 @@ Tensor batch_norm(const char* op, const Tensor& input, const Tensor& running_mea
   }
 
   const Tensor x = contiguous(input);
+  const auto m = static_cast<double>(x.numel() / channels[0]);
   Statistics statistics;
-  Tensor unbiased_var;  // of this batch
-  {
-    NoGrad guard;
-    Tensor var = var_so_far;
-    if (o.training) {
-      const std::int64_t m = x.numel() / channels[0];
-      check(m > 1, op, "expected more than one value per channel when training, got input {}",
-            x.shape());
-      statistics.mean = empty(channels, {.dtype = computed_in(x.dtype()), .device = x.device()});
-      var = empty_like(statistics.mean);
-      kernel(&Kernels::batch_norm_statistics, x.device(), op)(x, statistics.mean, var);
-      unbiased_var = var * (static_cast<double>(m) / static_cast<double>(m - 1));
-    } else {
-      statistics.mean = clone(mean_so_far);  // a copy: it may move before backward
+  Tensor var;  // of this batch
+  if (o.training) {
+    check(m > 1, op, "expected more than one value per channel when training, got input {}",
+          x.shape());
+    for (const Tensor* running : {&running_mean, &running_var}) {
+      if (!running->defined()) continue;
+      check(!running->requires_grad(), op,
+            "expected running statistics without history, got one that requires grad");
+      check_in_place(*running, false, op);
     }
-    statistics.rstd = rsqrt(var + o.eps);
+    statistics.mean = empty(channels, {.dtype = computed_in(x.dtype()), .device = x.device()});
+    statistics.rstd = empty_like(statistics.mean);
+    var = empty_like(statistics.mean);
+    kernel(&Kernels::batch_norm_statistics, x.device(), op)(x, o.eps, statistics.mean, var,
+                                                            statistics.rstd);
+  } else {
+    NoGrad guard;
+    statistics.mean = clone(mean_so_far);  // a copy: it may move before backward
+    statistics.rstd = rsqrt(var_so_far + o.eps);
   }
   const Tensor& residual = epilogue.residual;
   Tensor y =
       normalize_channels(op, x, statistics, weight, bias, o,
                          {epilogue.relu, residual.defined() ? contiguous(residual) : residual});
   if (o.training) {  // last: for a batch that found no memory they stay as they were
-    NoGrad guard;
-    move_towards(running_mean, statistics.mean, o.momentum);
-    move_towards(running_var, unbiased_var, o.momentum);
+    move_towards(running_mean, statistics.mean, 1, o.momentum);
+    move_towards(running_var, var, m / (m - 1), o.momentum);
   }
   return y;
 }

@@ -22,6 +22,7 @@
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/lanes.hpp>
+#include <invar/ops/cpu/loops.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/functors/norm.hpp>
 #include <invar/ops/functors/unary.hpp>
@@ -177,7 +178,8 @@ void add_shifted(const T* sum, const T* squares, const T* shift, const S* refere
 // so (s - mean)^2 is at most an 8th of the sum of squared deviations and Q is at most 1 + 32 / 8 =
 // 5 times that sum, typically 1 + 1 / 8. The reference is one of the values, which costs a factor
 // of m of f64's precision at most.
-void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var) {
+void batch_norm_statistics(const Tensor& x, double eps, const Tensor& mean, const Tensor& var,
+                           const Tensor& rstd) {
   visit_stored(x.dtype(), "batch_norm", [&]<class S, class T>() {
     const std::int64_t c = mean.numel(), rows = x.numel() / c;
     const S* const from = x.data<const S>();
@@ -197,12 +199,17 @@ void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& va
     };
     const std::vector<double> sums = column_sums<T>(rows, c, sum_block);
     const auto m = static_cast<double>(rows);
+    const functors::ChannelStatistics<T> out{static_cast<T>(eps), mean.data<T>(), var.data<T>(),
+                                             rstd.data<T>()};
     for (std::int64_t i = 0; i < c; ++i) {
-      const functors::Moments moments =
-          functors::moments_of(static_cast<double>(from[i]), sums[i], sums[c + i], m);
-      mean.data<T>()[i] = static_cast<T>(moments.mean);
-      var.data<T>()[i] = static_cast<T>(moments.var);
+      out.store(i, functors::moments_of(static_cast<double>(from[i]), sums[i], sums[c + i], m));
     }
+  });
+}
+
+void running_average(const Tensor& batch, double factor, double momentum, const Tensor& running) {
+  visit_stored(running.dtype(), "batch_norm", [&]<class S, class T>() {
+    elementwise<S, S, T>(running, functors::RunningAverage<T>(momentum, factor), running, batch);
   });
 }
 

@@ -27,6 +27,7 @@ const Kernels& table() {
       .avg_pool2d = avg_pool2d,
       .avg_pool2d_backward = avg_pool2d_backward,
       .batch_norm_statistics = batch_norm_statistics,
+      .running_average = running_average,
       .batch_norm = batch_norm,
       .batch_norm_backward = batch_norm_backward,
       .layer_norm = layer_norm,

@@ -41,13 +41,22 @@ To* as(From* data) {
 
 }  // namespace
 
-void batch_norm_statistics(const Tensor& x, const Tensor& mean, const Tensor& var) {
+void batch_norm_statistics(const Tensor& x, double eps, const Tensor& mean, const Tensor& var,
+                           const Tensor& rstd) {
   visit_stored_real(x.dtype(), "batch_norm", [&]<class S>() {
     using T = Computed<S>;
     const std::int64_t c = mean.numel(), rows = x.numel() / c;
     const functors::MomentSums<S> sums(x.data<S>(), 1, static_cast<double>(rows));
     fold("batch_norm", x, plan_channels(x, c),
-         functors::ChannelMoments<S>(sums, mean.data<T>(), var.data<T>()));
+         functors::ChannelMoments<S>(
+             sums, {static_cast<T>(eps), mean.data<T>(), var.data<T>(), rstd.data<T>()}));
+  });
+}
+
+void running_average(const Tensor& batch, double factor, double momentum, const Tensor& running) {
+  visit_stored_real(running.dtype(), "batch_norm", [&]<class S>() {
+    using T = Computed<S>;
+    elementwise<S, S, T>(running, functors::RunningAverage<T>(momentum, factor), running, batch);
   });
 }
 

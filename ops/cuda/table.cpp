@@ -26,6 +26,7 @@ const Kernels& table() {
     t.avg_pool2d = avg_pool2d;
     t.avg_pool2d_backward = avg_pool2d_backward;
     t.batch_norm_statistics = batch_norm_statistics;
+    t.running_average = running_average;
     t.batch_norm = batch_norm;
     t.batch_norm_backward = batch_norm_backward;
     t.layer_norm = layer_norm;

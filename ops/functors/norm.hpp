@@ -81,17 +81,41 @@ struct MomentSums : TwoSumsFold {
   }
 };
 
+/// What batch_norm_statistics leaves of a channel.
+template <class T>
+struct ChannelStatistics {
+  T eps;
+  T *mean, *var, *rstd;
+
+  INVAR_HD void store(std::int64_t c, const Moments& moments) const {
+    mean[c] = static_cast<T>(moments.mean);
+    var[c] = static_cast<T>(moments.var);
+    rstd[c] = T(1) / std::sqrt(var[c] + eps);
+  }
+};
+
 /// Of the channels of x [rows, channels].
 template <class S>
 struct ChannelMoments : MomentSums<S> {
-  Computed<S>*mean, *var;
+  ChannelStatistics<Computed<S>> out;
 
-  INVAR_HD ChannelMoments(const MomentSums<S>& sums, Computed<S>* m, Computed<S>* v)
-      : MomentSums<S>(sums), mean(m), var(v) {}
-  INVAR_HD void store(std::int64_t j, const TwoSums& s) const {
-    const Moments moments = this->moments(j, s);
-    mean[j] = static_cast<Computed<S>>(moments.mean);
-    var[j] = static_cast<Computed<S>>(moments.var);
+  INVAR_HD ChannelMoments(const MomentSums<S>& sums, const ChannelStatistics<Computed<S>>& to)
+      : MomentSums<S>(sums), out(to) {}
+  INVAR_HD void store(std::int64_t j, const TwoSums& s) const { out.store(j, this->moments(j, s)); }
+};
+
+/// (1 - momentum) running + momentum factor batch
+template <class T>
+struct RunningAverage {
+  T keep, take, factor;
+
+  RunningAverage(double momentum, double f)
+      : keep(static_cast<T>(1 - momentum)),
+        take(static_cast<T>(momentum)),
+        factor(static_cast<T>(f)) {}
+  template <class S>
+  INVAR_HD S operator()(S running, T batch) const {
+    return convert<S>(widen(running) * keep + batch * factor * take);
   }
 };
 
