@@ -52,7 +52,7 @@ Tensor rsqrt(const Tensor& x);
 Tensor reciprocal(const Tensor& x);
 /// Gradient at 0: 0.
 Tensor abs(const Tensor& x);
-/// -1, 0 or 1; gradient 0.
+/// -1, 0 or 1, NaN for NaN; gradient 0.
 Tensor sign(const Tensor& x);
 Tensor sin(const Tensor& x);
 Tensor cos(const Tensor& x);
