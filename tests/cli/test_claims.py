@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""scripts/claims: incomplete rows are reported, results become the right texts and verdicts.
+
+usage: test_claims.py ROOT
+"""
+import json
+import pathlib
+import runpy
+import sys
+
+SCRIPTS = pathlib.Path(sys.argv[1]) / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from claims_results import KEYS, better, correlation, entropy, from_cells, number, signed, verdict
+
+CLAIMS = runpy.run_path(str(SCRIPTS / "claims"))
+problems, fill, to_text = (CLAIMS[name] for name in ("problems", "fill", "to_text"))
+
+
+def test_file() -> list[str]:
+    good = dict(zip(KEYS, ["c", "s", "run", "1", None, 1, 1, None, "mem", "yes", "w"]))
+    wrong = [{"agrees": "maybe"}, {"published": ".3"}, {"ours": None}, {"command": ""},
+             {"ours": None, "agrees": "unresolved", "seeds": None, "n": None}, {"extra": 1}]
+    found = [f"not reported: {change}" for change in wrong if not problems([{**good, **change}])]
+    found += problems([good]) + problems(fill([good], []))
+    if json.loads(to_text([good])) != [good] or number(-0.0123) != "-.0123" or signed(0.5) != "+.5":
+        found.append("to_text, number")
+    cases = ([[1, 2], [1, 2]], [[-2, -1], [-2, -1]], [[-2, -1], [1, 2]], [[-1, 1], [1, 2]])
+    if [verdict(v) for v in cases] != ["yes", "no", "unresolved", "unresolved"]:
+        found.append("verdict")
+    return found
+
+
+def test_entropy() -> list[str]:
+    def of(vicreg: tuple, simclr: tuple) -> dict:
+        key, bounds = {"output": "encoder", "form": "raw"}, ("upper", "lower", "mixture")
+        verdicts = [{**key, "a": "vicreg", "b": "simclr", "bound": bound, "difference": v - s, "low": v - s - 0.1,
+                     "high": v - s + 0.1, "p": 0.01, "networks": 5}
+                    for bound, v, s in zip(bounds, vicreg, simclr)]
+        last = [{**key, "group": group, "bound": bound, "mean": mean} for group, means in
+                (("vicreg", vicreg), ("simclr", simclr)) for bound, mean in zip(bounds, means)]
+        return entropy({"settings": {"entropy": {"images": 100}}, "experiments": [
+            {"name": "entropy", "tables": [{"name": "verdicts", "rows": verdicts},
+                                           {"name": "last checkpoint", "rows": last}]}]}, "encoder", "raw")
+
+    found = []
+    for vicreg, simclr, agrees, says in (((7, 5), (6, 4), "yes", "bounds overlap"),
+                                         ((7, 5), (4, 3), "yes", "differ as well"),
+                                         ((4, 3), (7, 5), "no", "differ as well"),
+                                         ((7, 4), (6, 5), "unresolved", "bounds overlap"),
+                                         ((7, 4, 6), (6, 5, 5.5), "unresolved", "Carlo, VICReg's less SimCLR's is +.5 [0.4")):
+        result = of(vicreg, simclr)
+        if result["agrees"] != agrees or says not in result["why"]:
+            found.append(f"entropy of {vicreg} and {simclr}: {result}")
+    return found
+
+
+def test_correlation() -> list[str]:
+    def of(between: float, within: float) -> str:
+        names = ["bound_invariance", "bound_labelled", "rankme"]
+        return correlation({"experiments": [{"name": "correlation", "tables": [
+            {"name": "rank correlations",
+             "rows": [{"diagnostic": n, "encoders": 10, "rho": between, "p": 0} for n in names]},
+            {"name": "within methods", "rows": []}, {"name": "encoders", "rows": [{"group": "vicreg"}]},
+            {"name": "within runs", "rows": [{"diagnostic": n, "runs": 5, "rho": within, "low": within - 0.1,
+                                              "high": within + 0.1} for n in names]}]}]})["agrees"]
+
+    # What happens along a run does not count.
+    wanted = {(0.4, -0.9): "unresolved", (-0.8, 0.9): "yes", (0.8, -0.9): "no"}
+    return [f"correlation {case}" for case, agrees in wanted.items() if of(*case) != agrees]
+
+
+def test_cells() -> list[str]:
+    def cells(settings: tuple) -> list[dict]:
+        return [{"grid": "estimators_fashion_mnist", "objective": objective, "setting": setting, "seed": seed,
+                 "linear": linear + seed, "knn": 2 * linear, "tuning": False} for seed in range(3) for objective, setting, linear in settings]
+
+    vicreg, simclr = ("vicreg", "cov2", 80.0), ("simclr", "t0.2", 81.0)
+    result = from_cells(cells((vicreg, simclr)))[1][better("Fashion-MNIST", "simclr")["claim"]]
+    found = [] if (result["agrees"], result["ci95"], result["seeds"]) == ("yes", [1, 1], 3) else [f"cells: {result}"]
+    if "2 more seeds" not in result["why"] or "By kNN +2.00 points [2.0, 2.0]" not in result["why"]:
+        found.append(f"cells: {result['why']}")
+    try:
+        from_cells(cells((vicreg, ("vicreg", "cov1", 80.0), simclr)))
+        found.append("cells of two settings were accepted")
+    except SystemExit:
+        pass
+    return found
+
+
+def main() -> int:
+    found = test_file() + test_entropy() + test_correlation() + test_cells()
+    print("\n".join(found) or "4 tests")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
