@@ -8,6 +8,7 @@
 #include <invar/core/autocast.hpp>
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
+#include <invar/core/autograd/record.hpp>
 #include <invar/core/random.hpp>
 #include <invar/core/tensor.hpp>
 #include <invar/nn/activation.hpp>

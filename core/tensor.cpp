@@ -59,6 +59,9 @@ void Tensor::set_grad(Tensor gradient) const {
   if (gradient.defined()) {
     check(requires_grad(), "set_grad", "expected a tensor that requires grad");
     checked_gradient("set_grad", TensorMeta(*this), gradient);
+    // The next backward adds to it in place.
+    check(gradient.is_contiguous() && gradient.storage() != storage(), "set_grad",
+          "expected a dense gradient with memory of its own, got a view: clone() it");
   }
   *impl().autograd->grad_slot() = std::move(gradient);
 }

@@ -11,8 +11,9 @@
 // Geometry (shape, strides, offset, dtype) never changes after construction; bytes and autograd
 // state may. Operations are free functions (ops/), so this header knows nothing of arithmetic.
 //
-// Threads: different threads may read one tensor, and may build graphs over shared leaves. Writing
-// to a tensor, or running backward over one graph, is for one thread at a time.
+// Threads: different threads may read one tensor, build graphs over shared leaves, and run backward
+// each over its own (the order in which they add to a leaf's gradient is not fixed). Writing to a
+// tensor, or running backward over one graph, is for one thread at a time.
 #include <cstdint>
 #include <functional>
 #include <invar/core/device.hpp>
@@ -129,7 +130,8 @@ class Tensor {
   NodePtr grad_fn() const;
   /// The accumulated gradient; undefined before the first backward.
   Tensor grad() const;
-  /// Undefined: drops it, also that of a leaf which does not track gradients at the moment.
+  /// Undefined: drops it, also that of a leaf which does not track gradients at the moment. It is
+  /// kept as it is, not copied, and the next backward adds to it in place.
   void set_grad(Tensor gradient) const;
   /// Makes an interior tensor accumulate its gradient in .grad() too, as hooks have left it.
   void retain_grad() const;

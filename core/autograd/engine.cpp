@@ -171,9 +171,9 @@ class Pass {
     Tensors results;
     if (any) {
       results = node.apply(gradients, needs);
-      internal_check(edges.empty() || results.size() == edges.size(), node.name(),
-                     "the gradient rule returned {} gradients for {} inputs", results.size(),
-                     edges.size());
+      check(edges.empty() || results.size() == edges.size(), node.name(),
+            "expected {} gradients of its gradient rule, one for each input, got {}", edges.size(),
+            results.size());
     }
     if (!options_.retain_graph && !options_.create_graph) node.release();
     gradients.clear();
@@ -201,10 +201,9 @@ class Pass {
   /// Adds a gradient to one of the task's slots.
   void deliver(Task& task, int output_nr, Tensor gradient, const char* from) const {
     const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
-    internal_check(expected.describes(gradient), from,
-                   "the gradient rule returned {} {} on {} where {} {} on {} belongs",
-                   gradient.dtype(), gradient.shape(), gradient.device(), expected.dtype,
-                   expected.shape, expected.device);
+    check(expected.describes(gradient), from,
+          "expected a gradient {} {} on {} of its gradient rule, got {} {} on {}", expected.dtype,
+          expected.shape, expected.device, gradient.dtype(), gradient.shape(), gradient.device());
     Tensor& slot = task.gradients[static_cast<std::size_t>(output_nr)];
     if (!slot.defined()) {
       slot = std::move(gradient);

@@ -24,7 +24,8 @@ void backward(const Tensors& roots, const Tensors& gradients, BackwardOptions op
 
 /// The same sums for `inputs` (leaves or interior tensors), returned instead of accumulated; only
 /// what lies between roots and inputs is computed. An input that no root depends on gets an
-/// undefined tensor if `allow_unused`, otherwise Error. Post-accumulate hooks do not run.
+/// undefined tensor if `allow_unused`, otherwise Error. Post-accumulate hooks do not run. Results
+/// may share memory with each other and with `gradients`: clone() before writing to one.
 Tensors grad(const Tensors& roots, const Tensors& inputs, const Tensors& gradients = {},
              BackwardOptions options = {}, bool allow_unused = false);
 

@@ -5,6 +5,7 @@
 #include <invar/core/autograd/node.hpp>
 #include <invar/core/observer.hpp>
 #include <limits>
+#include <mutex>
 
 namespace invar {
 namespace {
@@ -34,7 +35,8 @@ void Node::add_input(const Tensor& input) { edges_.push_back(edge_of(input)); }
 void Node::add_output(Tensor& output) {
   outputs_.emplace_back(output);
   if (!is_floating(output.dtype())) return;
-  internal_check(!output.requires_grad(), name_, "an output has a history already");
+  check(!output.requires_grad(), name_,
+        "expected an output without a history: compute it under NoGrad or from detached inputs");
   set_history(output, {NodePtr(this), static_cast<int>(outputs_.size()) - 1});
 }
 
@@ -63,13 +65,17 @@ GradSink::GradSink(TensorImpl& leaf)
 Tensors GradSink::apply(const Tensors& gradients, Needs) {
   if (!leaf_ || !leaf_->requires_grad) return {};
   const Tensor& gradient = gradients[0];
-  Tensor& grad = *leaf_->autograd->grad_slot();
-  if (!grad.defined()) {
-    grad = engine_ops::is_exclusive(gradient) ? gradient : engine_ops::clone(gradient);
-  } else if (grad_enabled()) {  // differentiable ones must not change under whoever holds them
-    grad = engine_ops::add(grad, gradient);
-  } else {
-    engine_ops::add_(grad, gradient);
+  {
+    static std::mutex mutex;  // threads with graphs of their own may reach one leaf
+    const std::lock_guard lock(mutex);
+    Tensor& grad = *leaf_->autograd->grad_slot();
+    if (!grad.defined()) {
+      grad = engine_ops::is_exclusive(gradient) ? gradient : engine_ops::clone(gradient);
+    } else if (grad_enabled()) {  // differentiable ones must not change under whoever holds them
+      grad = engine_ops::add(grad, gradient);
+    } else {
+      engine_ops::add_(grad, gradient);
+    }
   }
   const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
   for (std::size_t i = 0, n = post_hooks_.size(); i < n; ++i) {
