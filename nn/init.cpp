@@ -34,6 +34,8 @@ Tensor zeros_(const Tensor& x) { return constant_(x, 0); }
 
 Tensor uniform_(const Tensor& x, double low, double high, Generator& generator) {
   check(low <= high, "uniform_", "expected low <= high, got {} and {}", low, high);
+  check(high - low <= 0x1p127, "uniform_", "expected high - low of at most 2^127, got {} and {}",
+        low, high);
   NoGrad guard;
   return copy_(x, add_(mul_(rand(x.shape(), x.options(), generator), high - low), low));
 }

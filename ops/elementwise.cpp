@@ -95,7 +95,7 @@ Tensor as_boolean(const char* name, const Tensor& x) {
 
 /// A function whose derivative is zero wherever it exists.
 Tensor piecewise_constant(UnaryOp op, const char* name, const Tensor& x) {
-  if (!is_floating(x.dtype()) && op != UnaryOp::sign) return x;  // integers are whole already
+  if (!is_floating(x.dtype()) && op != UnaryOp::sign) return clone(x);  // whole already
   return record(name, {x}, unary(op, name, x),
                 [](const Tensor& g) -> Tensors { return {zeros_like(g)}; });
 }
@@ -166,9 +166,7 @@ Tensor div(const Tensor& a, double s) {
                 [s](const Tensor& g) -> Tensors { return {g / s}; });
 }
 
-Tensor sub(double s, const Tensor& b) {
-  return add(neg(b.dtype() == DType::boolean ? to(b, DType::f32) : b), s);
-}
+Tensor sub(double s, const Tensor& b) { return add(neg(for_scalar(b, s)), s); }
 
 // d(s / x) = -s / x^2 dx
 Tensor div(double s, const Tensor& b) {

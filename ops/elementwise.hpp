@@ -1,10 +1,10 @@
 #pragma once
 // Elementwise operations. Two tensors broadcast (shapes aligned at the last dimension, sizes equal
-// or 1) and meet in promote(a.dtype, b.dtype). A scalar takes the tensor's dtype; with an integer
-// tensor a fractional scalar, and every function of reals, converts the tensor to f32 first.
-// Integers that leave their range wrap around, here and in sums and products. Each rule stands
-// beside its function in elementwise.cpp; where a derivative has a jump, the value used is given
-// here.
+// or 1) and meet in promote(a.dtype, b.dtype). A scalar takes the tensor's dtype; a fractional
+// scalar converts an integer tensor to f32 first, any scalar a boolean one, and so does every
+// function of reals. Integers that leave their range wrap around, here and in sums and products.
+// Each rule stands beside its function in elementwise.cpp; where a derivative has a jump, the value
+// used is given here.
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -36,7 +36,7 @@ inline Tensor operator/(double a, const Tensor& b) { return div(a, b); }
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 
 /// a^b. The gradient of b is 0 where a = 0 and b >= 0. Of integers it is an integer; with b < 0, 0
-/// unless |a| = 1. A number b that is whole and at least 0 leaves integers what they are.
+/// unless |a| = 1. A number b leaves integers what they are if it is one of theirs and at least 0.
 Tensor pow(const Tensor& a, const Tensor& b);
 Tensor pow(const Tensor& a, double b);
 Tensor square(const Tensor& x);

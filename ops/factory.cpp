@@ -101,9 +101,11 @@ Tensor randn(const Dims& shape, TensorOptions options, Generator& generator) {
 Tensor randint(std::int64_t low, std::int64_t high, const Dims& shape, TensorOptions options,
                Generator& generator) {
   check(low < high, "randint", "expected low < high, got {} and {}", low, high);
-  constexpr std::int64_t kExact = std::int64_t{1} << 53;
-  check(low >= -kExact && high <= kExact, "randint", "expected bounds within 2^53, got {} and {}",
-        low, high);
+  // Beyond it a draw would be rounded, perhaps to `high`. Draws are made in f64.
+  const int bits = options.dtype == DType::bf16 ? 8 : options.dtype == DType::f32 ? 24 : 53;
+  const std::int64_t exact = std::int64_t{1} << bits;
+  check(low >= -exact && high <= exact, "randint",
+        "expected bounds within 2^{} for dtype {}, got {} and {}", bits, options.dtype, low, high);
   check_value("randint", options.dtype, static_cast<double>(low));
   check_value("randint", options.dtype, static_cast<double>(high - 1));
   return random(RandomOp::integer, "randint", {static_cast<double>(low), static_cast<double>(high)},

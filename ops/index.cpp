@@ -10,6 +10,11 @@
 namespace invar {
 namespace {
 
+/// `out`, copied if it is a view of x: what these operations give is nobody else's memory.
+Tensor copied_from(const Tensor& x, const Tensor& out) {
+  return out.storage() == x.storage() ? clone(out) : out;
+}
+
 void check_index(const char* op, const Tensor& index, std::int64_t size) {
   check(index.dtype() == DType::i64, op, "expected indices of dtype i64, got {}: convert with to()",
         index.dtype());
@@ -182,7 +187,7 @@ Tensor repeat(const Tensor& x, const Dims& repeats) {
     shape[d] *= repeats[d];
     out = reshape(expand(reshape(out, {before, 1, after}), {before, repeats[d], after}), shape);
   }
-  return out;
+  return copied_from(x, out);
 }
 
 // The gradient of a reversal is the reversed gradient.
@@ -283,7 +288,7 @@ Tensor pad(const Tensor& x, const std::vector<std::int64_t>& sizes, PadMode mode
     const Padding padding = paddings[static_cast<std::size_t>(d)];
     if (padding.before != 0 || padding.after != 0) out = pad_from_inside(out, d, padding, mode);
   }
-  return out;
+  return copied_from(x, out);
 }
 
 }  // namespace invar

@@ -70,7 +70,7 @@ enum class CompareOp { eq, ne, lt, le, gt, ge };
 
 /// Many values to one; functors/reduce.hpp. `any` and `all` take booleans; logsumexp, the norms and
 /// var reals; the rest f32, f64 or i64. var: params[0] is the correction.
-enum class ReduceOp { sum, prod, max, min, any, all, logsumexp, norm1, norm2, norm_inf, var };
+enum class ReduceOp { sum, prod, max, min, any, all, logsumexp, norm1, norm2, norm_inf, var, std };
 
 enum class RandomOp { uniform, normal, bernoulli, integer };
 

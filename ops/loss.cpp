@@ -42,6 +42,8 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target,
   const Tensor weight = options.weight.defined() ? options.weight : ones({1}, logits.options());
   check(!options.weight.defined() || weight.shape() == Dims{classes}, kOp,
         "expected one weight for each of {} classes, got shape {}", classes, weight.shape());
+  check(weight.dtype() == logits.dtype(), kOp, "expected weights of dtype {} as the logits, got {}",
+        logits.dtype(), weight.dtype());
   const Tensor counts = ne(target, static_cast<double>(options.ignore_index));
   const Tensor known = logical_and(ge(target, 0), lt(target, static_cast<double>(classes)));
   if (!all(logical_or(known, logical_not(counts))).item<bool>()) {

@@ -13,7 +13,7 @@ Tensor mse_loss(const Tensor& x, const Tensor& target,
                 LossReduction reduction = LossReduction::mean);
 
 struct CrossEntropyOptions {
-  Tensor weight = {};                ///< w [C], of each class; undefined: 1
+  Tensor weight = {};                ///< w [C], of each class, in the logits' dtype; undefined: 1
   std::int64_t ignore_index = -100;  ///< a target that counts for nothing
   LossReduction reduction = LossReduction::mean;
   double label_smoothing = 0;  ///< s: 1 - s for the target, s / C for every class

@@ -101,7 +101,7 @@ Tensor std(const Tensor& input, const Dims& dims, double correction, bool keepdi
   const Tensor x = autocast("std", input);
   check_floating("std", x.dtype());
   const Reduction r = plan("std", x, dims, keepdim);
-  Tensor y = sqrt(reduced(ReduceOp::var, "std", x, r, x.dtype(), {correction}));
+  Tensor y = reduced(ReduceOp::std, "std", x, r, x.dtype(), {correction});
   return record("std", {x}, y,
                 [x = SavedTensor(x), y = SavedTensor::output(y), r, dims,
                  divisor = std::max(r.count - correction, 0.0)](const Tensor& g) -> Tensors {

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 
@@ -211,16 +213,30 @@ Tensor select(const Tensor& x, int dim, std::int64_t index) {
   return squeeze(slice(x, d, at, at + 1), d);
 }
 
+// The gradients of all pieces joined are x's.
 Tensors split(const Tensor& x, std::int64_t size, int dim) {
   check(x.dim() > 0, "split", "expected at least one dimension, got a scalar");
   check(size > 0, "split", "expected pieces of at least 1, got {}", size);
-  const std::int64_t n = x.size(dim);
+  const int d = wrap_dim(dim, x.dim(), "split");
+  const std::int64_t n = x.shape()[d];
   Tensors pieces;
-  for (std::int64_t at = 0; at < n; at += size) {
-    pieces.push_back(slice(x, dim, at, std::min(n, at + size)));
+  {
+    NoGrad guard;
+    for (std::int64_t at = 0; at < std::max<std::int64_t>(n, 1); at += size) {
+      pieces.push_back(slice(x, d, at, std::min(n, at + size)));
+    }
   }
-  if (pieces.empty()) pieces.push_back(x);
-  return pieces;
+  return record_all(
+      "split", {x}, std::move(pieces),
+      [from = x.shape(), options = x.options(), d, n, size](const Tensors& gs, Needs) -> Tensors {
+        Tensors parts;
+        for (std::size_t k = 0; k < gs.size(); ++k) {
+          Dims shape = from;
+          shape[d] = std::min(size, n - static_cast<std::int64_t>(k) * size);
+          parts.push_back(gs[k].defined() ? gs[k] : zeros(shape, options));
+        }
+        return {cat(parts, d)};
+      });
 }
 
 }  // namespace invar

@@ -74,7 +74,7 @@ class Optimizer {
 
   /// The learning rate of the first group.
   virtual double lr() const = 0;
-  /// Gives every group the rate lr * lr_scale.
+  /// Gives every group the rate lr * lr_scale. Error unless lr >= 0.
   virtual void set_lr(double lr) = 0;
 
   /// Whatever a resumed run needs to go on bit by bit. The tensors are views: copy or write them
@@ -145,6 +145,7 @@ class OptimizerOf : public Optimizer {
 
   double lr() const final { return options_.front().lr; }
   void set_lr(double lr) final {
+    check(lr >= 0, kind_, "expected a learning rate of at least 0, got {}", lr);
     for (std::size_t i = 0; i < options_.size(); ++i) set_group_lr(i, lr * lr_scales_[i]);
   }
   /// The options of a group; changes take effect at the next step.

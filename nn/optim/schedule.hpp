@@ -26,7 +26,8 @@ struct WarmupCosineOptions {
   std::int64_t warmup_steps = 0;  ///< fewer than total_steps
   double start_lr = 0;            ///< at step 0, if there is a warm-up
   double end_lr = 0;              ///< at total_steps, the first step that is not run any more
-  /// True: the last step of the warm-up has base_lr. False: the one after it.
+  /// True: the last step of the warm-up has base_lr, unless it is the only one. False: the one
+  /// after it.
   bool warmup_reaches_base = false;
 };
 

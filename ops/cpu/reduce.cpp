@@ -159,13 +159,13 @@ void run(const Reducer& r, const Tensor& x, const Dims& out_shape, void* out) {
 }
 
 template <class T>
-void var(double correction, const Tensor& x, const Tensor& out) {
+void var(double correction, bool is_std, const Tensor& x, const Tensor& out) {
   const std::int64_t per_output = x.numel() / std::max<std::int64_t>(out.numel(), 1);
   const auto terms = static_cast<double>(per_output);
   std::vector<double> means(static_cast<std::size_t>(out.numel()));
   const functors::Mean<T> mean(terms);
   run(erase<T>(mean), x, out.shape(), means.data());
-  const functors::Var<T> squares(means.data(), std::max(terms - correction, 0.0));
+  const functors::Var<T> squares(means.data(), std::max(terms - correction, 0.0), is_std);
   run(erase<T>(squares), x, out.shape(), out.raw_data());
 }
 
@@ -184,7 +184,9 @@ void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out) {
     case ReduceOp::all:
       return with.template operator()<bool>(functors::All());
     case ReduceOp::var:
-      return visit_real(x.dtype(), "var", [&]<class T>() { var<T>(params[0], x, out); });
+    case ReduceOp::std:
+      return visit_real(x.dtype(), "var",
+                        [&]<class T>() { var<T>(params[0], op == ReduceOp::std, x, out); });
     default:
       break;
   }

@@ -17,12 +17,12 @@ void run(const Tensor& x, const Dims& out_shape, const F& f, O* out) {
 }
 
 template <class S>
-void var(double correction, const Tensor& x, const Tensor& out) {
+void var(double correction, bool is_std, const Tensor& x, const Tensor& out) {
   using T = Computed<S>;
   const auto terms = static_cast<double>(x.numel() / std::max<std::int64_t>(out.numel(), 1));
   const Scratch<double> means(x, out.numel());
   run<S>(x, out.shape(), functors::Mean<T>(terms), means.data());
-  const functors::Var<T> squares(means.data(), std::max(terms - correction, 0.0));
+  const functors::Var<T> squares(means.data(), std::max(terms - correction, 0.0), is_std);
   run<S>(x, out.shape(), squares, out.data<S>());
 }
 
@@ -35,7 +35,9 @@ void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out) {
     case ReduceOp::all:
       return run<bool>(x, out.shape(), functors::All(), out.data<bool>());
     case ReduceOp::var:
-      return visit_stored_real(x.dtype(), "var", [&]<class S>() { var<S>(params[0], x, out); });
+    case ReduceOp::std:
+      return visit_stored_real(x.dtype(), "var",
+                               [&]<class S>() { var<S>(params[0], op == ReduceOp::std, x, out); });
     default:
       break;
   }

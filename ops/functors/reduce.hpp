@@ -144,20 +144,24 @@ struct Mean : Sum<T> {
   INVAR_HD double finish(double s) const { return s / count; }
 };
 
-/// sum (x - mean)^2 / divisor
+/// sum (x - mean)^2 / divisor; of std its root, taken in f64: the square of an f32 may be none.
 template <class T>
 struct Var : Sum<T> {
   const double* means;  ///< of each output
   double divisor;
-  INVAR_HD Var(const double* of_outputs, double by) : means(of_outputs), divisor(by) {}
+  bool root;
+  INVAR_HD Var(const double* of_outputs, double by, bool is_std)
+      : means(of_outputs), divisor(by), root(is_std) {}
   INVAR_HD void add(double& s, T x, std::int64_t j) const {
     const double d = static_cast<double>(x) - means[j];
     s += d * d;
   }
-  INVAR_HD T finish(double s) const { return static_cast<T>(s / divisor); }
+  INVAR_HD T finish(double s) const {
+    return static_cast<T>(root ? std::sqrt(s / divisor) : s / divisor);
+  }
 };
 
-/// Calls f with the functor of `op` (var aside, which needs means) for values of type T.
+/// Calls f with the functor of `op` (var and std aside, which need means) for values of type T.
 template <class T, class F>
 void visit_reduce(ReduceOp op, F&& f) {
   switch (op) {

@@ -61,6 +61,14 @@ TEST_CASE("views share memory, copies do not", "[unit]") {
   CHECK(contiguous(x).is_same(x));
   CHECK(contiguous(turned).is_contiguous());
 
+  // What picks, places and rounds copies, also where nothing was to do.
+  CHECK_FALSE(shares(x, repeat(x, {1, 1, 1})));
+  CHECK_FALSE(shares(x, repeat(x, {2, 1, 1, 1})));
+  CHECK_FALSE(shares(x, pad(x, {0, 0}, PadMode::replicate)));
+  CHECK_FALSE(shares(x, cat({x})));
+  const Tensor whole = to(x, DType::i64);
+  CHECK_FALSE(shares(whole, floor(whole)));
+
   const Tensor row = select(x, 1, -1);
   fill_(row, -1);
   CHECK(values(x)[8] == -1);
@@ -104,6 +112,11 @@ TEST_CASE("slices clamp, step and count from the end", "[unit]") {
   const Tensors pieces = split(x, 4);
   CHECK(pieces.size() == 3);
   CHECK(pieces[2].numel() == 2);
+  CHECK(shares(x, pieces[1]));
+  CHECK(split(ones({0, 2}), 3)[0].shape() == Dims{0, 2});
+  const Tensor leaf = ones({10}).requires_grad_();
+  sum(split(leaf, 4)[2] * 3).backward();  // the other pieces have no gradient
+  CHECK(values(leaf.grad()) == std::vector<double>{0, 0, 0, 0, 0, 0, 0, 0, 3, 3});
   for (const auto& f : {+[](const Tensor& s) { return slice(s, 0, 0, 1); },
                         +[](const Tensor& s) { return split(s, 1)[0]; },
                         +[](const Tensor& s) { return select(s, 0, 0); }}) {
@@ -286,6 +299,9 @@ TEST_CASE("a number beside integers counts as it is, or not at all", "[unit]") {
   CHECK((longs + 1e30).dtype() == DType::f32);
   CHECK(values(longs * -kInfinity)[1] == -kInfinity);
   CHECK(std::isnan(values(longs + std::nan(""))[0]));
+  CHECK(values(0.5 - bytes) == std::vector<double>{-9.5, -199.5});
+  CHECK(values(15 - bytes) == std::vector<double>{5, 71});  // -185 and 256
+  CHECK((0.5 - full({}, -0x1p31, {.dtype = DType::i32})).item() == 0x1p31);
   for (const double y : {1e30, kInfinity, std::nan("")}) CHECK_THROWS_AS(add_(longs, y), Error);
   const auto refuses = [](DType dtype, double value) {
     CAPTURE(dtype, value);
@@ -468,6 +484,8 @@ TEST_CASE("random factories follow their generator", "[unit]") {
   CHECK(sum(order).item() == 4950);
   CHECK(amax(order).item() == 99);
   CHECK_THROWS_WITH(randint(3, 3, {1}), ContainsSubstring("expected low < high"));
+  CHECK_THROWS_WITH(randint((1 << 24) + 1, (1 << 24) + 2, {1}, {.dtype = DType::f32}),
+                    ContainsSubstring("[randint] expected bounds within 2^24 for dtype f32"));
   CHECK(amax(randint(0, 256, {5000}, {.dtype = DType::u8}, a)).item() == 255);
   CHECK_THROWS_WITH(randint(0, 257, {1}, {.dtype = DType::u8}),
                     ContainsSubstring("[randint] expected a value of u8 (0 to 255), got 256"));

@@ -321,6 +321,7 @@ TEST_CASE("Initialisation has the statistics that it says") {
   CHECK(gain(Nonlinearity::relu) == std::sqrt(2.0));
   CHECK(values_of(constant_(empty({2}), 3)) == std::vector<double>{3, 3});
   CHECK_THROWS_AS(uniform_(empty({2}), 1, 0), Error);
+  CHECK_THROWS_AS(uniform_(empty({2}), -3e38, 3e38), Error);
   CHECK_THROWS_AS(normal_(empty({2}), 0, -1), Error);
 }
 

@@ -262,6 +262,9 @@ TEST_CASE("Groups have options of their own, and the rate scales") {
   });
   set_gradient(a, {1});
   set_gradient(b, {1});
+  for (const double lr : {-1.0, std::nan("")}) {
+    CHECK_THROWS_WITH(sgd.set_lr(lr), ContainsSubstring("[SGD] expected a learning rate"));
+  }
   sgd.set_lr(0.01);
   CHECK(sgd.lr() == 0.01);
   sgd.step();

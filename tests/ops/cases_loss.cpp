@@ -125,6 +125,9 @@ TEST_CASE("loss: errors say what is wrong", "[unit]") {
   CHECK_THROWS_WITH(cross_entropy(logits, zeros({2})), ContainsSubstring("got f32 [2]"));
   CHECK_THROWS_WITH(cross_entropy(logits, labels({0, 1}), {.weight = ones({2})}),
                     ContainsSubstring("expected one weight for each of 3 classes"));
+  CHECK_THROWS_WITH(
+      cross_entropy(logits, labels({0, 1}), {.weight = ones({3}, {.dtype = DType::bf16})}),
+      ContainsSubstring("expected weights of dtype"));
   CHECK_THROWS_WITH(cross_entropy(logits, labels({0, 1}), {.label_smoothing = 2}),
                     ContainsSubstring("expected label_smoothing in [0, 1], got 2"));
   CHECK_THROWS_WITH(mse_loss(logits, zeros({3})),

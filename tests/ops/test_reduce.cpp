@@ -66,6 +66,13 @@ TEST_CASE("variance of one value, and of values far from zero", "[unit]") {
   const Tensor constant = full({3, 5}, 0.1, kF64).requires_grad_();
   CHECK(same(invar::std(constant, {1}), zeros({3}, kF64)));
   CHECK(same(gradient(invar::std(constant, {1}), constant), zeros({3, 5}, kF64)));
+  // No f32 holds the squares.
+  for (const double scale : {0x1p-83, 0x1p83}) {
+    const Tensor far = (tensor({1, 3}) * scale).requires_grad_();
+    const Tensor spread = invar::std(far, {}, 0);
+    CHECK(spread.item() == scale);
+    CHECK(same(gradient(spread, far), tensor({-0.5, 0.5})));
+  }
 }
 
 TEST_CASE("a NaN wins", "[unit]") {
