@@ -138,6 +138,10 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   }
   NoGrad guard;
   const Tensor logits = linear((test.features - centre) / scale, weight, bias);
+  check(std::isfinite(sum(abs(logits)).item()), "linear_probe",
+        "expected finite logits, got others: lower the learning rate of {} (one training image has "
+        "no spread to learn from, either)",
+        options.learning_rate);
   return percent_equal(argmax(logits, 1), test.labels);
 }
 

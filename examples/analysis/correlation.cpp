@@ -186,8 +186,9 @@ Json report_correlation(const Json& rows) {
     within.push_back({{"diagnostic", name},
                       {"runs", of_runs.size()},
                       {"rho", some ? Json(mean.mean) : Json()},
-                      {"low", some ? Json(mean.low) : Json()},
-                      {"high", some ? Json(mean.high) : Json()}});
+                      // Student's interval knows no bounds, a correlation has them.
+                      {"low", some ? Json(std::max(mean.low, -1.0)) : Json()},
+                      {"high", some ? Json(std::min(mean.high, 1.0)) : Json()}});
   }
   return {
       {"notes",

@@ -55,7 +55,8 @@ double digamma(double x);
 /// Negative; -19.9 nats at n 256, d 128. Error unless n > d (else S is singular).
 double wishart_bias(std::int64_t n, std::int64_t d);
 
-/// D_ij = |z_i - z_j|^2: [.., n, n], at least 0, on the diagonal exactly.
+/// D_ij = |z_i - z_j|^2: [.., n, n], at least 0, on the diagonal exactly. By a product of matrices,
+/// so what is below about 1e-7 of the largest |z_i - mean|^2 is rounding in f32: take f64 for it.
 Tensor squared_distances(const Tensor& z);
 
 /// Which distance between components (Kolchinsky and Tracey, "Estimating mixture entropy with

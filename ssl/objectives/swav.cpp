@@ -14,15 +14,15 @@ namespace invar::ssl {
 
 Tensor sinkhorn(const Tensor& scores, double eps, int iterations) {
   NoGrad guard;
-  // A common factor cancels, so the largest exponent may be 0.
-  Tensor q = exp((scores.detach() - amax(scores.detach())) / eps);
-  const double per_prototype =
-      static_cast<double>(scores.size(0)) / static_cast<double>(scores.size(1));
+  // In logarithms: with a small eps a column's exponentials may all be 0 in f32.
+  Tensor log_q = scores.detach() / eps;
+  const double log_per_prototype =
+      std::log(static_cast<double>(scores.size(0)) / static_cast<double>(scores.size(1)));
   for (int i = 0; i < iterations; ++i) {
-    q = q / sum(q, {0}, /*keepdim=*/true) * per_prototype;
-    q = q / sum(q, {1}, /*keepdim=*/true);
+    log_q = log_q - logsumexp(log_q, {0}, /*keepdim=*/true) + log_per_prototype;
+    log_q = log_q - logsumexp(log_q, {1}, /*keepdim=*/true);
   }
-  return q;
+  return exp(log_q);
 }
 
 Swav::Swav(std::int64_t dim, const Options& options)

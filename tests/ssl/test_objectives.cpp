@@ -477,6 +477,9 @@ TEST_CASE("Sinkhorn's codes share the prototypes out", "[unit]") {
   // A constant added to all scores changes nothing, and large scores do not overflow.
   const Tensor shifted = ssl::sinkhorn(to(scores + 500.0, DType::f32), 0.2, 60);
   CHECK(amax(abs(to(shifted, DType::f64) - q)).item() < 1e-2);
+  // Nor does a column whose exponentials all vanish.
+  const Tensor sharp = ssl::sinkhorn(reshape(tensor({1, -1, 1, -1}), {2, 2}), 0.01, 3);
+  CHECK(amax(abs(sharp - 0.5)).item() < 1e-6);
 }
 
 TEST_CASE("SwAV: prototypes have length 1, freeze, and queue", "[unit]") {
