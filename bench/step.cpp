@@ -1,7 +1,7 @@
 // One VICReg training step: two forward passes, loss, backward, SGD with momentum.
 //
 //   bench_step BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] [--precision f32|bf16]
-//              [--device cpu|cuda] [--cuda-graph on|off] [--profile TRACE]
+//              [--device cpu|cuda] [--cuda-graph on|off] [--benchmark on|off] [--profile TRACE]
 //   bench_step 128 3 32 2048 4
 //
 // Prints one JSON object: median and minimum seconds, images/s (both views counted), memory: the
@@ -19,6 +19,7 @@
 #include <invar/nn/profile.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/nn/step_graph.hpp>
+#include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/machine.hpp>
 #include <invar/ssl/expander.hpp>
@@ -68,6 +69,13 @@ std::string take_option(std::vector<std::string>& args, std::string_view name,
   return value;
 }
 
+bool take_switch(std::vector<std::string>& args, std::string_view name) {
+  const std::string value = take_option(args, name, "off");
+  check(value == "on" || value == "off", "bench_step", "expected {} on or off, got {}", name,
+        value);
+  return value == "on";
+}
+
 std::int64_t positive(const std::string& text) {
   const std::int64_t number = std::atoll(text.c_str());
   check(number >= 1, "bench_step", "expected numbers of at least 1, got {}", text);
@@ -80,14 +88,14 @@ int run(std::vector<std::string> args) {
   check(precision == "f32" || precision == "bf16", "bench_step",
         "expected --precision f32 or bf16, got {}", precision);
   const Device device = parse_device(take_option(args, "--device", "cpu"));
-  const std::string replays = take_option(args, "--cuda-graph", "off");
-  check(replays == "on" || replays == "off", "bench_step",
-        "expected --cuda-graph on or off, got {}", replays);
+  const bool replays = take_switch(args, "--cuda-graph");
+  const bool timed = take_switch(args, "--benchmark");
+  cuda::set_benchmark(timed);
   const CachingAllocator& memory = allocator(device);
   check(args.size() == 5 || args.size() == 6, "bench_step",
         "expected BATCH CHANNELS SIZE D STEPS [resnet18|resnet50|narrow16] "
-        "[--precision f32|bf16] [--device cpu|cuda] [--cuda-graph on|off] [--profile TRACE], got "
-        "{} arguments",
+        "[--precision f32|bf16] [--device cpu|cuda] [--cuda-graph on|off] [--benchmark on|off] "
+        "[--profile TRACE], got {} arguments",
         args.size());
   const std::int64_t batch = positive(args[0]), channels = positive(args[1]),
                      size = positive(args[2]), d = positive(args[3]), steps = positive(args[4]);
@@ -118,12 +126,12 @@ int run(std::vector<std::string> args) {
   };
   nn::StepGraph graph(networks, loss_and_gradients, 2);
   const auto step = [&] {
-    if (replays == "off") optimizer.zero_grad();
-    const Tensors values = replays == "on" ? graph({x, y}) : loss_and_gradients({x, y});
+    if (!replays) optimizer.zero_grad();
+    const Tensors values = replays ? graph({x, y}) : loss_and_gradients({x, y});
     optimizer.step();
     loss = values[0].item();  // waits for a GPU, too
   };
-  const std::int64_t warm_up = replays == "on" ? 4 : 2;
+  const std::int64_t warm_up = replays ? 4 : 2;
   for (std::int64_t i = 0; i < steps + warm_up; ++i) {
     if (i == warm_up) from_system = memory.stats().from_system;
     const auto start = std::chrono::steady_clock::now();
@@ -131,8 +139,7 @@ int run(std::vector<std::string> args) {
     const auto taken = std::chrono::steady_clock::now() - start;
     if (i >= warm_up) seconds.push_back(std::chrono::duration<double>(taken).count());
   }
-  check(replays == "off" || graph.is_recorded(), "bench_step",
-        "expected a step that can be replayed{}",
+  check(!replays || graph.is_recorded(), "bench_step", "expected a step that can be replayed{}",
         device == kCpu ? ", got --device cpu" : ": " + graph.refusal());
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
@@ -140,7 +147,8 @@ int run(std::vector<std::string> args) {
       {"arch", arch},
       {"precision", precision},
       {"device", to_string(device)},
-      {"cuda_graph", replays == "on"},
+      {"cuda_graph", replays},
+      {"benchmark", timed},
       {"batch", batch},
       {"image", {channels, size, size}},
       {"d", d},
@@ -156,7 +164,7 @@ int run(std::vector<std::string> args) {
       {"instruction_set", machine().instruction_set},
       {"native_bf16", has_native_bf16()},
       {"threads", machine().threads}};
-  if (replays == "off") {  // a recorded step has memory of its own
+  if (!replays) {  // a recorded step has memory of its own
     result["allocator_peak_mb"] = static_cast<double>(memory.stats().peak - built) / 1e6;
     result["allocator_held_mb"] =
         static_cast<double>(memory.stats().in_use + memory.stats().cached - built) / 1e6;

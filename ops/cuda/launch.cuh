@@ -34,8 +34,8 @@ void fold(const char* op, const Tensor& like, const functors::FoldPlan& plan, co
   if (plan.pieces == 1) return fold_once<F>(op, like, plan, f, nullptr);
   const Scratch<typename F::State> partial(like, plan.pieces * plan.outputs);
   fold_once(op, like, plan, f, partial.data());
-  using Merge = functors::MergeStates<F>;
-  fold_once<Merge>(op, like, functors::plan_merge(plan), {f, partial.data()}, nullptr);
+  const auto merge = functors::merge_states(f, partial.data());
+  fold_once(op, like, functors::plan_merge(plan, functors::kFoldWidth<F>), merge, nullptr);
 }
 
 }  // namespace invar::cuda

@@ -9,24 +9,31 @@ using functors::Mask;
 using functors::Pack;
 using functors::visit_stored_real;
 
-/// x [.., channels] as a plan that folds all but the channels.
-functors::FoldPlan plan_channels(const Tensor& x, std::int64_t channels) {
-  const Tensor rows = alias(x, {x.numel() / channels, channels}, {channels, 1}, x.offset());
-  return functors::plan_fold(rows, {1, channels});
+/// x [.., channels] in packs of V as a plan that folds all but the channels.
+functors::FoldPlan plan_channels(const Tensor& x, std::int64_t channels, int v) {
+  const std::int64_t packs = channels / v;
+  const Tensor rows = alias(x, {x.numel() / channels, packs}, {packs, 1}, x.offset());
+  return functors::plan_fold(rows, {1, packs});
 }
 
 /// x [rows, columns] as one that folds the columns.
 functors::FoldPlan plan_rows(const Tensor& x) { return functors::plan_fold(x, {x.shape()[0], 1}); }
 
-/// Calls f.operator()<V>(): so many elements of S are accessed at once, all of neighbouring
-/// channels.
+/// Calls f.operator()<V>(): so many elements of S, all of neighbouring channels, are accessed at
+/// once. The number of channels alone decides, and with it the order of sums: see aligned().
 template <class S, class F>
-void visit_pack(std::int64_t channels, std::initializer_list<const void*> data, const F& f) {
+void visit_pack(std::int64_t channels, const F& f) {
   constexpr int kMost = 16 / sizeof(S);
-  bool packs = channels % kMost == 0;
-  for (const void* p : data) packs &= reinterpret_cast<std::uintptr_t>(p) % 16 == 0;
-  if (packs) return f.template operator()<kMost>();
+  if (channels % kMost == 0) return f.template operator()<kMost>();
   f.template operator()<1>();
+}
+
+/// x, dense, where packs can be read: a view may begin anywhere.
+Tensor aligned(const Tensor& x) {
+  if (!x.defined() || reinterpret_cast<std::uintptr_t>(x.raw_data()) % 16 == 0) return x;
+  const Tensor out = empty(x.shape(), x.options());
+  copy(x, out);
+  return out;
 }
 
 template <class S>
@@ -46,10 +53,14 @@ void batch_norm_statistics(const Tensor& x, double eps, const Tensor& mean, cons
   visit_stored_real(x.dtype(), "batch_norm", [&]<class S>() {
     using T = Computed<S>;
     const std::int64_t c = mean.numel(), rows = x.numel() / c;
-    const functors::MomentSums<S> sums(x.data<S>(), 1, static_cast<double>(rows));
-    fold("batch_norm", x, plan_channels(x, c),
-         functors::ChannelMoments<S>(
-             sums, {static_cast<T>(eps), mean.data<T>(), var.data<T>(), rstd.data<T>()}));
+    const Tensor values = aligned(x);
+    const functors::MomentSums<S> sums(values.data<S>(), 1, static_cast<double>(rows));
+    const functors::ChannelMoments<S> f(
+        sums, {static_cast<T>(eps), mean.data<T>(), var.data<T>(), rstd.data<T>()});
+    visit_pack<S>(c, [&]<int V>() {
+      using Packed = functors::PackedFold<functors::ChannelMoments<S>, V>;
+      fold("batch_norm", x, plan_channels(x, c, V), Packed{f});
+    });
   });
 }
 
@@ -64,13 +75,14 @@ void batch_norm(const BatchNormInput& in, const Tensor& residual, const Tensor& 
   visit_stored_real(in.x.dtype(), "batch_norm", [&]<class S>() {
     using T = Computed<S>;
     const std::int64_t c = in.mean.numel();
-    const S* const r = data_or_null<S>(residual);
-    visit_pack<S>(c, {in.x.raw_data(), r, out.raw_data()}, [&]<int V>() {
+    const Tensor x = aligned(in.x), added = aligned(residual);
+    const S* const r = data_or_null<S>(added);
+    visit_pack<S>(c, [&]<int V>() {
       using P = Pack<S, V>;
       const functors::ChannelThreads<V> threads(in.x.numel() / c, c);
       const functors::BatchNormForward<S, V> f{
           functors::BatchNormChannels<T>(in), threads,        in.relu,
-          as<const P>(in.x.data<const S>()),  as<const P>(r), as<P>(out.data<S>())};
+          as<const P>(x.data<const S>()),     as<const P>(r), as<P>(out.data<S>())};
       for_each("batch_norm", out, threads.count(), f);
     });
   });
@@ -84,29 +96,30 @@ void batch_norm_backward(const BatchNormInput& in, const Tensor& y, const Tensor
     const std::int64_t c = in.mean.numel();
     const Scratch<T> a(in.x, c), slope(in.x, c);
     const Mask mask = !in.relu ? Mask::none : y.defined() ? Mask::from_y : Mask::from_x;
+    const Tensor x = aligned(in.x), given = aligned(gradient), output = aligned(y);
 
     functors::BatchNormGradientSums<S> sums(in);
     sums.mask = mask;
     sums.rows = static_cast<double>(in.x.numel() / c);
-    sums.x = in.x.data<const S>();
-    sums.y = mask == Mask::from_y ? y.data<const S>() : nullptr;
-    sums.gradient = gradient.data<const S>();
+    sums.x = x.data<const S>();
+    sums.y = mask == Mask::from_y ? output.data<const S>() : nullptr;
+    sums.gradient = given.data<const S>();
     sums.masked = mask == Mask::from_y ? out.residual.data<S>() : nullptr;
     sums.bias = out.bias.data<T>();
     sums.weight = out.weight.data<T>();
     sums.a = a.data();
     sums.slope = slope.data();
-    fold(kOp, in.x, plan_channels(in.x, c), sums);
-
-    if (!out.x.defined()) return;
-    const S* const g = (mask == Mask::from_y ? out.residual : gradient).data<const S>();
-    visit_pack<S>(c, {in.x.raw_data(), g, out.x.raw_data()}, [&]<int V>() {
+    visit_pack<S>(c, [&]<int V>() {
+      using Packed = functors::PackedFold<functors::BatchNormGradientSums<S>, V>;
+      fold(kOp, x, plan_channels(x, c, V), Packed{sums});
+      if (!out.x.defined()) return;
+      const S* const g = (mask == Mask::from_y ? out.residual : given).data<const S>();
       using P = Pack<S, V>;
       const functors::ChannelThreads<V> threads(in.x.numel() / c, c);
       const functors::BatchNormBackward<S, V> f{functors::BatchNormChannels<T>(in),
                                                 threads,
                                                 mask,
-                                                as<const P>(in.x.data<const S>()),
+                                                as<const P>(x.data<const S>()),
                                                 as<const P>(g),
                                                 a.data(),
                                                 slope.data(),

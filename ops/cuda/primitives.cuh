@@ -37,7 +37,7 @@ void for_each(const char* op, const Tensor& like, std::int64_t n, const F& f) {
 }
 
 template <class F>
-__global__ void __launch_bounds__(functors::kFoldThreads)
+__global__ void __launch_bounds__(functors::kFoldThreads, 2)  // blocks of a multiprocessor
     fold_kernel(const __grid_constant__ F f, const __grid_constant__ functors::FoldPlan plan,
                 typename F::State* partial) {
   using State = typename F::State;

@@ -7,9 +7,11 @@
 //   fold_share    each thread folds every rows-th term of its output into a state
 //   fold_pairs    the states of an output are merged, the second half into the first, and so on
 //   MergeStates   if there are several pieces, their states are folded in the same way
+//   PackedFold    a thread has several neighbouring outputs, whose values it reads at once
 //
 // F has a State and identity(); add(state, offset, output, term) reads the input at that offset;
-// merge(state, other); store(output, state).
+// merge(state, other); store(output, state). Instead of add it may have add_run(state, offset,
+// stride, count, output) for all of a thread's terms of an output at once.
 #include <algorithm>
 #include <bit>
 #include <invar/ops/functors/strided.hpp>
@@ -73,14 +75,16 @@ inline FoldPlan plan_fold(const Tensor& x, const Dims& out_shape) {
   return plan;
 }
 
-/// Of the states [pieces, outputs] that `plan` leaves.
-inline FoldPlan plan_merge(const FoldPlan& plan) {
+/// Of the states [pieces, outputs] that `plan` leaves; of a PackedFold there are `width` times as
+/// many outputs as the plan has.
+inline FoldPlan plan_merge(const FoldPlan& plan, int width) {
+  const std::int64_t outputs = plan.outputs * width;
   FoldPlan merge{};
-  merge.kept = strided<1>({plan.outputs}, {Dims{1}});
-  merge.folded = strided<1>({plan.pieces}, {Dims{plan.outputs}});
-  merge.outputs = plan.outputs;
+  merge.kept = strided<1>({outputs}, {Dims{1}});
+  merge.folded = strided<1>({plan.pieces}, {Dims{outputs}});
+  merge.outputs = outputs;
   merge.terms = plan.pieces;
-  merge.columns = plan.outputs > 1;
+  merge.columns = outputs > 1;
   divide_fold(merge, 4, 1);
   return merge;
 }
@@ -96,14 +100,20 @@ INVAR_HD typename F::State fold_share(const F& f, const FoldPlan& plan, std::int
   const std::int64_t begin = piece * plan.piece, rest = plan.terms - begin;
   const std::int64_t end = begin + (rest < plan.piece ? rest : plan.piece);
   const std::int64_t first = begin + plan.row_of(thread);
-  if (plan.folded.dims ==
-      1) {  // most often: without divisions compilers have several loads at once
-    const std::int64_t stride = plan.folded.strides[0][0];
+  const bool is_line = plan.folded.dims <= 1;
+  const std::int64_t stride = is_line && plan.folded.dims == 1 ? plan.folded.strides[0][0] : 0;
+  if constexpr (requires { f.add_run(state, base, stride, end, j); }) {
+    const std::int64_t count = first < end ? (end - first + step - 1) / step : 0;
+    if (is_line && count > 0) f.add_run(state, base + first * stride, step * stride, count, j);
+    for (std::int64_t t = first; t < end && !is_line; t += step) {
+      f.add_run(state, base + plan.folded.at(t), 0, 1, j);
+    }
+  } else if (is_line) {  // most often: without divisions compilers have several loads at once
     std::int64_t at = base + first * stride;
     for (std::int64_t t = first; t < end; t += step, at += step * stride) f.add(state, at, j, t);
-    return state;
+  } else {
+    for (std::int64_t t = first; t < end; t += step) f.add(state, base + plan.folded.at(t), j, t);
   }
-  for (std::int64_t t = first; t < end; t += step) f.add(state, base + plan.folded.at(t), j, t);
   return state;
 }
 
@@ -146,5 +156,47 @@ struct MergeStates {
   INVAR_HD void merge(State& state, const State& other) const { f.merge(state, other); }
   INVAR_HD void store(std::int64_t j, const State& state) const { f.store(j, state); }
 };
+
+/// V neighbouring outputs in the place of one: offsets and strides are in packs of V values. F, the
+/// fold of a single output, has add_packs<V>(states, offset, stride, count, first output) in the
+/// place of add. The states of pieces are merged one by one, so that more threads have some.
+template <class F, int V>
+struct PackedFold {
+  F f;
+
+  struct State {
+    typename F::State of[V];
+  };
+  INVAR_HD State identity() const {
+    State state;
+    for (int k = 0; k < V; ++k) state.of[k] = f.identity();
+    return state;
+  }
+  INVAR_HD void add_run(State& state, std::int64_t at, std::int64_t stride, std::int64_t count,
+                        std::int64_t j) const {
+    f.template add_packs<V>(state.of, at, stride, count, j * V);
+  }
+  INVAR_HD void merge(State& state, const State& other) const {
+    for (int k = 0; k < V; ++k) f.merge(state.of[k], other.of[k]);
+  }
+  INVAR_HD void store(std::int64_t j, const State& state) const {
+    for (int k = 0; k < V; ++k) f.store(j * V + k, state.of[k]);
+  }
+};
+
+/// What folds the states of pieces, and how many outputs a fold has to one of its plan.
+template <class F>
+MergeStates<F> merge_states(const F& f, const typename F::State* partial) {
+  return {f, partial};
+}
+template <class F, int V>
+MergeStates<F> merge_states(const PackedFold<F, V>& packed,
+                            const typename PackedFold<F, V>::State* partial) {
+  return {packed.f, partial->of};
+}
+template <class F>
+constexpr int kFoldWidth = 1;
+template <class F, int V>
+constexpr int kFoldWidth<PackedFold<F, V>> = V;
 
 }  // namespace invar::functors

@@ -40,6 +40,23 @@ INVAR_HD T batch_norm_dx(T scale, T g, T a, T d, T slope) {
   return scale * (g - a - d * slope);
 }
 
+/// V elements that lie side by side and are read at once.
+template <class S, int V>
+struct alignas(V * sizeof(S)) Pack {
+  S values[V];
+};
+
+/// `rows` packs from x on, `stride` apart. All are read before the first is used: a GPU waits for
+/// memory once.
+template <int V, int kRows, class S>
+INVAR_HD void read_packs(const S* x, std::int64_t at, std::int64_t stride, std::int64_t rows,
+                         Pack<S, V> (&packs)[kRows]) {
+  const auto* const from = reinterpret_cast<const Pack<S, V>*>(x) + at;
+  for (int r = 0; r < kRows; ++r) {
+    if (r < rows) packs[r] = from[r * stride];
+  }
+}
+
 // --- statistics: folds (fold.hpp). Sums are f64: memory, not arithmetic, limits them on GPUs made
 // for computing. Values are taken less the first of their output, so that a mean far from 0 costs
 // no accuracy.
@@ -74,8 +91,6 @@ struct MomentSums : TwoSumsFold {
   INVAR_HD Moments moments(std::int64_t j, const TwoSums& s) const {
     return moments_of(reference(j), s.a, s.b, count);
   }
-
- private:
   INVAR_HD double reference(std::int64_t j) const {
     return static_cast<double>(widen(x[first * j]));
   }
@@ -94,13 +109,31 @@ struct ChannelStatistics {
   }
 };
 
-/// Of the channels of x [rows, channels].
+/// Of the channels of x [rows, channels]: a PackedFold.
 template <class S>
 struct ChannelMoments : MomentSums<S> {
   ChannelStatistics<Computed<S>> out;
 
   INVAR_HD ChannelMoments(const MomentSums<S>& sums, const ChannelStatistics<Computed<S>>& to)
       : MomentSums<S>(sums), out(to) {}
+  template <int V>
+  INVAR_HD void add_packs(TwoSums* sums, std::int64_t at, std::int64_t stride, std::int64_t rows,
+                          std::int64_t c) const {
+    constexpr int kRows = 4;
+    double reference[V];
+    for (int k = 0; k < V; ++k) reference[k] = this->reference(c + k);
+    for (std::int64_t i = 0; i < rows; i += kRows) {
+      Pack<S, V> values[kRows];
+      read_packs<V>(this->x, at + i * stride, stride, rows - i, values);
+      for (int r = 0; r < kRows && r < rows - i; ++r) {
+        for (int k = 0; k < V; ++k) {
+          const double d = static_cast<double>(widen(values[r].values[k])) - reference[k];
+          sums[k].a += d;
+          sums[k].b += d * d;
+        }
+      }
+    }
+  }
   INVAR_HD void store(std::int64_t j, const TwoSums& s) const { out.store(j, this->moments(j, s)); }
 };
 
@@ -135,12 +168,6 @@ struct RowMoments : MomentSums<T> {
 };
 
 // --- batch-norm over dense [rows, channels]
-
-/// V elements that lie side by side and are read at once.
-template <class S, int V>
-struct alignas(V * sizeof(S)) Pack {
-  S values[V];
-};
 
 /// How dense [rows, channels] are shared out: a thread has V channels of every `down`-th row, so
 /// that it reads what it needs of its channels once. Neighbours have neighbouring channels.
@@ -207,9 +234,9 @@ enum class Mask {
   from_y,  ///< likewise, but a residual had a say in it: y tells
 };
 
-/// The sums of g, masked, and of g (x - mean): a fold. Mask::from_y reads y and writes the masked
-/// g; others leave both alone. What the sums give: the gradients of bias and weight, and the a and
-/// slope of batch_norm_dx.
+/// The sums of g, masked, and of g (x - mean): a PackedFold. Mask::from_y reads y and writes the
+/// masked g; others leave both alone. What the sums give: the gradients of bias and weight, and the
+/// a and slope of batch_norm_dx.
 template <class S>
 struct BatchNormGradientSums : TwoSumsFold {
   using T = Computed<S>;
@@ -221,16 +248,35 @@ struct BatchNormGradientSums : TwoSumsFold {
   T *bias, *weight, *a, *slope;
 
   explicit BatchNormGradientSums(const BatchNormInput& in) : channels(in) {}
-  INVAR_HD void add(TwoSums& s, std::int64_t at, std::int64_t j, std::int64_t) const {
-    const T d = widen(x[at]) - channels.centre(j);
-    T g = widen(gradient[at]);
-    if (mask == Mask::from_x) g = d * channels.scale(j) + channels.shift(j) > 0 ? g : 0;
-    if (mask == Mask::from_y) {
-      g = widen(y[at]) > 0 ? g : 0;
-      masked[at] = convert<S>(g);
+  template <int V>
+  INVAR_HD void add_packs(TwoSums* sums, std::int64_t at, std::int64_t stride, std::int64_t count,
+                          std::int64_t c) const {
+    constexpr int kRows = 2;
+    T centre[V], scale[V], shift[V];
+    for (int k = 0; k < V; ++k) {
+      centre[k] = channels.centre(c + k);
+      scale[k] = channels.scale(c + k);
+      shift[k] = channels.shift(c + k);
     }
-    s.a += static_cast<double>(g);
-    s.b += static_cast<double>(g) * static_cast<double>(d);
+    for (std::int64_t i = 0; i < count; i += kRows) {
+      const std::int64_t first = at + i * stride, left = count - i;
+      Pack<S, V> xs[kRows], gs[kRows], ys[kRows];
+      read_packs<V>(x, first, stride, left, xs);
+      read_packs<V>(gradient, first, stride, left, gs);
+      if (mask == Mask::from_y) read_packs<V>(y, first, stride, left, ys);
+      for (int r = 0; r < kRows && r < left; ++r) {
+        for (int k = 0; k < V; ++k) {
+          const T d = widen(xs[r].values[k]) - centre[k];
+          T g = widen(gs[r].values[k]);
+          if (mask == Mask::from_x) g = d * scale[k] + shift[k] > 0 ? g : 0;
+          if (mask == Mask::from_y) g = widen(ys[r].values[k]) > 0 ? g : 0;
+          gs[r].values[k] = convert<S>(g);
+          sums[k].a += static_cast<double>(g);
+          sums[k].b += static_cast<double>(g) * static_cast<double>(d);
+        }
+        if (mask == Mask::from_y) reinterpret_cast<Pack<S, V>*>(masked)[first + r * stride] = gs[r];
+      }
+    }
   }
   INVAR_HD void store(std::int64_t j, const TwoSums& s) const {
     const auto r = static_cast<double>(channels.rstd[j]);

@@ -102,11 +102,29 @@ class GpuCheck(unittest.TestCase):
         self.environment["CUDA_VISIBLE_DEVICES"] = ""
         self.assertEqual(self.check(), found)
 
-    def test_a_failing_test_is_named(self) -> None:
+    def test_a_failing_test_is_named_and_run_again(self) -> None:
         self.pretend_gpu(failing=True)
         found = self.check("--stages", "tests", code=1)
         self.assertEqual(found["stages"]["tests"]["result"], "failed")
         self.assertEqual(found["stages"]["tests"]["failures"], ["test_cuda: d"])
+        again = (self.out / "tests-blocking.log").read_text()
+        self.assertEqual((again.count("+ "), again.count("test_ops")), (8, 0))
+
+    def test_a_stage_that_is_cut_off_keeps_what_it_found(self) -> None:
+        self.pretend_gpu()
+        self.pretend("bench_step", 'import sys, time\nif "f32" in sys.argv: time.sleep(100)\n' + BENCH_STEP)
+        process = subprocess.Popen([sys.executable, str(SCRIPT), "--bin", str(self.bin), "--out", str(self.out),
+                                    "--stages", "benchmark"], env=self.environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            if "--precision f32" in line:
+                break
+        process.kill()
+        process.communicate()
+        subprocess.run(["pkill", "-f", str(self.bin / "bench_step")])
+        found = json.loads((self.out / "gpu_check.json").read_text())["stages"]["benchmark"]
+        self.assertEqual(found["result"], "unfinished")
+        self.assertEqual(found["steps"]["bf16 1024"]["invar_timed"]["median_s"], 0.004)
 
     def test_what_goes_wrong_costs_nothing_else(self) -> None:
         self.pretend_gpu()
@@ -171,12 +189,12 @@ class GpuCheck(unittest.TestCase):
         loader.exec_module(module)
         self.assertIn("| tests | never run |  |", module.tables({}))
         steps = {"bf16 256": {"invar": {"median_s": 0.004}, "invar_graph": {"median_s": 0.003},
-                              "torch": {"cl": {"median_s": 0.006}, "cl_compile": {"error": "no"}}}}
+                              "invar_timed": {"median_s": 0.0035}, "torch": {"cl": {"median_s": 0.006}, "cl_compile": {"error": "no"}}}}
         text = module.tables({"stages": {"benchmark": {"result": "passed", "steps": steps}}})
-        self.assertIn("| bf16 256 | 4.00 | 3.00 | 6.00 (cl) | 2.00 |", text)
+        self.assertIn("| bf16 256 | 4.00 | 3.00 | 3.50 | 6.00 (cl) | 2.00 |", text)
         steps["bf16 256"]["invar"] = {"error": "no plan"}
         text = module.tables({"stages": {"benchmark": {"result": "failed", "steps": steps}}})
-        self.assertIn("| bf16 256 | failed | 3.00 | 6.00 (cl) | 2.00 |", text)
+        self.assertIn("| bf16 256 | failed | 3.00 | 3.50 | 6.00 (cl) | 2.00 |", text)
         self.assertIn(module.BEGIN, (ROOT / "docs/gpu.md").read_text())
         self.assertIn(module.END, (ROOT / "docs/gpu.md").read_text())
 

@@ -34,6 +34,7 @@ def main() -> int:
             ("bench_step", ["128", "3", "32"], 1, "expected BATCH CHANNELS SIZE"),
             ("bench_step", ["0", "3", "32", "2048", "3"], 1, "of at least 1, got 0"),
             ("bench_step", ["1", "3", "32", "2048", "3", "resnet9"], 1, "got resnet9"),
+            ("bench_step", ["1", "3", "32", "2048", "3", "--benchmark", "1"], 1, "--benchmark on or off"),
             ("bench_augment", ["soon"], 2, "usage: bench_augment"),
             ("bench_overhead", ["-1"], 2, "usage: bench_overhead")) if len(sys.argv) > 2 else ():
         done = subprocess.run([pathlib.Path(sys.argv[2]) / name, *arguments], stdin=subprocess.DEVNULL,
