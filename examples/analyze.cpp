@@ -22,6 +22,7 @@
 #include "analysis/measurements.hpp"
 #include "analysis/page.hpp"
 #include "analysis/tables.hpp"
+#include "common/process.hpp"
 #include "common/run_directory.hpp"
 
 using namespace invar;
@@ -87,6 +88,7 @@ void analyze(const app::StudyOptions& options, const std::vector<std::string>& e
 }  // namespace
 
 int main(int argc, char** argv) {
+  app::settle_process();
   CLI::App cli("The experiments of docs/paper.md on trained networks.");
   app::StudyOptions options;
   options.controls = {"untrained", "linear"};
@@ -128,7 +130,7 @@ int main(int argc, char** argv) {
   try {
     options.device = app::usable_device(device);
     if (const std::string advice = openblas_advice(); !advice.empty()) {
-      fmt::print(stderr, "analyze: {}\n", advice);
+      app::tell("analyze: {}", advice);
     }
     if (no_controls) options.controls.clear();
     for (const std::string& name : experiments) app::study_experiment(name);
@@ -136,7 +138,7 @@ int main(int argc, char** argv) {
     for (const std::string& assignment : overrides) app::apply_override(json, assignment);
     analyze(options, experiments, app::read_settings(json), out, resume);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "analyze: {}\n", error.what());
+    app::tell("analyze: {}", error.what());
     return 1;
   }
 }

@@ -14,11 +14,13 @@
 
 #include "common/encoder_file.hpp"
 #include "common/experiment.hpp"
+#include "common/process.hpp"
 #include "common/scoring.hpp"
 
 using namespace invar;
 
 int main(int argc, char** argv) {
+  app::settle_process();
   CLI::App app("The features of every image of a data set, as NumPy files.");
   std::string file, data, out, split = "test", device_name = "cpu";
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
@@ -54,7 +56,7 @@ int main(int argc, char** argv) {
     }
     fmt::print("wrote features {} to {}\n", embedded.features.shape(), out);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "embed: {}\n", error.what());
+    app::tell("embed: {}", error.what());
     return 1;
   }
 }

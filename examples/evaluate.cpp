@@ -12,12 +12,14 @@
 
 #include "common/encoder_file.hpp"
 #include "common/experiment.hpp"
+#include "common/process.hpp"
 #include "common/run_directory.hpp"
 #include "common/scoring.hpp"
 
 using namespace invar;
 
 int main(int argc, char** argv) {
+  app::settle_process();
   CLI::App app("kNN and linear-probe accuracy of a trained encoder.");
   std::string file, data, out, device_name = "cpu";
   ssl::KnnOptions knn;
@@ -72,7 +74,7 @@ int main(int argc, char** argv) {
     }
     check(printed, "evaluate", "expected to print the result, got \"{}\"", std::strerror(error));
   } catch (const std::exception& error) {
-    fmt::print(stderr, "evaluate: {}\n", error.what());
+    app::tell("evaluate: {}", error.what());
     return 1;
   }
 }

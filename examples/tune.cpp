@@ -15,6 +15,7 @@
 #include <invar/ops/reduce.hpp>
 
 #include "common/experiment.hpp"
+#include "common/process.hpp"
 #include "common/run_directory.hpp"
 #include "common/training.hpp"
 #include "common/tuning.hpp"
@@ -59,6 +60,7 @@ void print(const std::vector<ConvTiming>& timings) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  app::settle_process();
   CLI::App app("Times both algorithms on the convolutions of a training step.");
   std::string config_path, out = "tuned.json";
   std::vector<std::string> overrides;
@@ -86,7 +88,7 @@ int main(int argc, char** argv) {
                           [&](FileWriter& f) { f.write(app::to_json(timings).dump(1) + "\n"); });
     fmt::print("wrote {}\n", out);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tune: {}\n", error.what());
+    app::tell("tune: {}", error.what());
     return 1;
   }
 }

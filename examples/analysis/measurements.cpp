@@ -8,6 +8,8 @@
 #include <set>
 #include <utility>
 
+#include "../common/process.hpp"
+
 namespace invar::app {
 namespace fs = std::filesystem;
 namespace {
@@ -92,7 +94,7 @@ void measure(Study& study, const std::vector<std::string>& experiments, const Se
       const StudyExperiment& experiment = study_experiment(name);
       if (!experiment.measure || subject.measured.contains(name) || !subject.encoder) continue;
       if (!std::exchange(told, true)) {
-        fmt::print(stderr, "{}: {} ({} of {})\n", subject.group, subject.name, i + 1, files.size());
+        tell("{}: {} ({} of {})", subject.group, subject.name, i + 1, files.size());
       }
       subject.measured[name] = {{"settings", all_settings[name]},
                                 {"rows", experiment.measure(study, subject, settings)}};

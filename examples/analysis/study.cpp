@@ -20,6 +20,7 @@
 #include <set>
 
 #include "../common/encoder_file.hpp"
+#include "../common/process.hpp"
 #include "../common/scoring.hpp"
 #include "../common/training.hpp"
 
@@ -100,8 +101,7 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
             path.string());
       file = subject.checkpoints.back().second;
       subject.ended = false;
-      fmt::print(stderr, "analyze: the run '{}' has not ended: its newest checkpoint is used\n",
-                 path.string());
+      tell("analyze: the run '{}' has not ended: its newest checkpoint is used", path.string());
     }
     if (!subject.checkpoints.empty()) {
       subject.expander = composed(load_pair(subject.checkpoints.back().second, device));

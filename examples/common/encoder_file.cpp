@@ -7,6 +7,7 @@
 #include <invar/ops/convert.hpp>
 
 #include "experiment.hpp"
+#include "process.hpp"
 
 namespace invar::app {
 namespace {
@@ -82,10 +83,8 @@ void refresh_batch_norm(nn::ResNet& encoder, const DatasetPtr& train, const Expe
 void refresh_if_averaged(const char* program, TrainedEncoder& trained, const DatasetPtr& train,
                          const Experiment& experiment, Device device) {
   if (!trained.averaged) return;
-  fmt::print(stderr,
-             "{}: an average of weights: batch-norm's statistics are measured anew on training "
-             "images\n",
-             program);
+  tell("{}: an average of weights: batch-norm's statistics are measured anew on training images",
+       program);
   refresh_batch_norm(trained.encoder, train, experiment, device);
 }
 

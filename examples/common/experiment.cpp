@@ -69,6 +69,7 @@ TrainingOptions read_training(const Json& json) {
   o.allow_tf32 = reader.get("allow_tf32", o.allow_tf32);
   o.deterministic = reader.get("deterministic", o.deterministic);
   o.benchmark = reader.get("benchmark", o.benchmark);
+  o.workspace_mb = reader.get("workspace_mb", o.workspace_mb);
   o.clip_grad_norm = reader.get("clip_grad_norm", o.clip_grad_norm);
   o.workers = reader.get("workers", o.workers);
   o.log_every = reader.get("log_every", o.log_every);
@@ -76,6 +77,8 @@ TrainingOptions read_training(const Json& json) {
   check(o.batch_size >= 2, "training", "expected a batch_size of at least 2, got {}", o.batch_size);
   check(o.epochs >= 1 && o.epochs < kMostEpochs, "training", "expected 1 to {} epochs, got {}",
         kMostEpochs - 1, o.epochs);
+  check(o.workspace_mb >= 0 && o.workspace_mb <= 1 << 20, "training",
+        "expected a workspace_mb of 0 to 2^20, got {}", o.workspace_mb);
   check(o.ema_decay >= 0 && o.ema_decay < 1, "training", "expected ema_decay in [0, 1), got {}",
         o.ema_decay);
   check(o.clip_grad_norm >= 0, "training", "expected clip_grad_norm >= 0, got {}",
@@ -238,6 +241,8 @@ std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::in
   if (warmup_epochs > 0) o.warmup_steps = warmup_epochs * steps_per_epoch;
   o.start_lr = reader.get("start_lr", o.start_lr);
   o.end_lr = reader.get("end_lr", o.end_lr);
+  check(o.start_lr >= 0 && o.end_lr >= 0, "schedule",
+        "expected start_lr and end_lr of at least 0, got {} and {}", o.start_lr, o.end_lr);
   o.warmup_reaches_base = reader.get("warmup_reaches_base", o.warmup_reaches_base);
   reader.finish();
   return std::make_unique<nn::WarmupCosine>(o);

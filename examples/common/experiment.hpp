@@ -51,11 +51,13 @@ struct TrainingOptions {
   DType precision = DType::f32;
   /// "cpu", "cuda" or "cuda:N" in the configuration: where networks and batches are.
   Device device = kCpu;
-  bool cuda_graph = false;      ///< on a GPU: steps are recorded and replayed (nn/step_graph.hpp)
-  bool views_on_gpu = true;     ///< false: a GPU leaves the views to the CPU (data/loader.hpp)
-  bool allow_tf32 = false;      ///< on a GPU, for what is f32 (ops/cuda/settings.hpp)
-  bool deterministic = false;   ///< on a GPU: the same bits from run to run (the same header)
-  bool benchmark = false;       ///< on a GPU: convolutions are chosen by timing (the same header)
+  bool cuda_graph = false;     ///< on a GPU: steps are recorded and replayed (nn/step_graph.hpp)
+  bool views_on_gpu = true;    ///< false: a GPU leaves the views to the CPU (data/loader.hpp)
+  bool allow_tf32 = false;     ///< on a GPU, for what is f32 (ops/cuda/settings.hpp)
+  bool deterministic = false;  ///< on a GPU: the same bits from run to run (the same header)
+  bool benchmark = false;      ///< on a GPU: convolutions are chosen by timing (the same header)
+  std::int64_t workspace_mb =
+      256;                      ///< on a GPU: MiB for one convolution or product (the same header)
   double clip_grad_norm = 0;    ///< 0: no clipping
   int workers = -1;             ///< of the loader; -1: its choice
   std::int64_t log_every = 20;  ///< steps between two lines of metrics

@@ -13,6 +13,7 @@
 #include <invar/ops/view.hpp>
 
 #include "encoder_file.hpp"
+#include "process.hpp"
 #include "scoring.hpp"
 #include "training.hpp"
 #include "tuning.hpp"
@@ -58,7 +59,10 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
                             experiment.evaluation.knn, experiment.evaluation.linear, name + ": ");
   result[name + "_knn"] = scores.knn;
   result[name + "_linear"] = scores.linear;
-  fmt::print("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);
+  // As with tell, nobody has to read it: result.json has it, too.
+  const std::string line =
+      fmt::format("{:<8} kNN {:6.2f} %   linear {:6.2f} %\n", name, scores.knn, scores.linear);
+  std::fputs(line.c_str(), stdout);
   std::fflush(stdout);
 }
 
@@ -72,14 +76,15 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   cuda::set_allow_tf32(experiment.training.allow_tf32);
   cuda::use_deterministic_algorithms(experiment.training.deterministic);
   cuda::set_benchmark(experiment.training.benchmark);
+  cuda::set_workspace_limit(static_cast<std::size_t>(experiment.training.workspace_mb) << 20);
   if (experiment.training.precision == DType::bf16 &&
       experiment.training.device.type == DeviceType::cpu && !has_native_bf16()) {
-    fmt::print(stderr,
-               "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than "
-               "f32 here\n");
+    tell(
+        "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than f32 "
+        "here");
   }
   if (const std::string advice = openblas_advice(); !advice.empty()) {
-    fmt::print(stderr, "pretrain: {}\n", advice);
+    tell("pretrain: {}", advice);
   }
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
@@ -95,6 +100,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   }
 
   Training training(experiment, run, train, test);
+  training.try_shapes(seen);
   // What is wrong with the configuration has shown by now: what is refused leaves no directory
   // behind.
   if (!resuming) run.start();
@@ -102,7 +108,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
       fmt::format("\npretrain: stopped; go on with --out {} --resume\n", run.path().string());
   farewell = how_to_resume.c_str();
   for (const std::string& difference : run.record_environment(experiment.training.device)) {
-    if (resuming) fmt::print(stderr, "pretrain: results may change slightly: {}\n", difference);
+    if (resuming) tell("pretrain: results may change slightly: {}", difference);
   }
   Json result = Json::object();
   if (experiment.evaluation.baselines && labelled) {
@@ -111,10 +117,11 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
     evaluate(experiment, training.encoder(), train, test, "random", result);
   }
   training.resume();
-  Json before = Json::object();  // the result of a run that was finished
-  if (training.finished() && std::filesystem::exists(run.path() / "result.json")) {
-    before = read_json(run.path() / "result.json");
-    fmt::print(stderr, "pretrain: this run was finished: it is evaluated again\n");
+  std::optional<double> seconds_before;  // of a run that was finished
+  if (const auto file = run.path() / "result.json";
+      training.finished() && std::filesystem::exists(file)) {
+    seconds_before = JsonReader(read_json(file), file.string()).require<double>("total_seconds");
+    tell("pretrain: this run was finished: it is evaluated again");
   }
   if (!profile.empty()) training.profile(profile);
   training_runs = 1;
@@ -126,15 +133,16 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   if (labelled) evaluate(experiment, training.encoder(), train, test, "trained", result);
   result["steps"] = training.step();
   result["train_seconds"] = training.train_seconds();
-  result["total_seconds"] = before.value("total_seconds", seconds_since(start));
+  result["total_seconds"] = seconds_before.value_or(seconds_since(start));
   run.write_json("result.json", result);
-  fmt::print("wrote {}\n", (run.path() / "result.json").string());
+  std::puts(("wrote " + (run.path() / "result.json").string()).c_str());
   return 0;
 }
 
 }  // namespace
 
 int pretrain_main(int argc, char** argv) {
+  settle_process();
   CLI::App app("Self-supervised training of an encoder from a JSON configuration.");
   std::string config_path, out, profile;
   std::vector<std::string> overrides;
@@ -169,7 +177,7 @@ int pretrain_main(int argc, char** argv) {
     usable_device(to_string(checked.training.device));
     return pretrain(RunDirectory::create(out, config), false, profile);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "pretrain: {}\n", error.what());
+    tell("pretrain: {}", error.what());
     return 1;
   }
 }

@@ -47,9 +47,10 @@ void append(const fs::path& path, const std::string& text) {
 
 /// Error if there is a run already.
 void check_new(const fs::path& path) {
+  std::error_code unknown;  // told by whoever makes the folder
   for (const char* part : {"config.json", "checkpoints", kMetrics}) {
     check(
-        !fs::exists(path / part), "run",
+        !fs::exists(path / part, unknown), "run",
         "expected a folder without a run, got '{}' with '{}': continue it with --resume, or choose "
         "another --out",
         path.string(), part);
@@ -88,7 +89,8 @@ void RunDirectory::start() {
 }
 
 RunDirectory RunDirectory::open(const fs::path& path) {
-  check(fs::exists(path / "config.json"), "run",
+  std::error_code unknown;
+  check(fs::exists(path / "config.json", unknown), "run",
         "expected a run to resume in '{}', got no config.json there: start it without --resume",
         path.string());
   RunDirectory run(path, read_json(path / "config.json"));

@@ -6,6 +6,7 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/nn/optim/clip.hpp>
 #include <invar/nn/profile.hpp>
+#include <invar/nn/safetensors.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/factory.hpp>
@@ -143,6 +144,40 @@ void try_objective(const Experiment& experiment) {
   (*objective)(batch).loss.backward();
 }
 
+namespace {
+
+/// What a run keeps to: what is trained, and by what. Where, how fast and what is measured beside
+/// it may change.
+Json of_training(Json config) {
+  for (const char* key : {"data", "checkpoints", "diagnostics", "evaluation"}) config.erase(key);
+  if (const auto training = config.find("training"); training != config.end()) {
+    for (const char* key :
+         {"device", "workers", "log_every", "conv_algorithm", "conv_choices", "cuda_graph",
+          "views_on_gpu", "allow_tf32", "deterministic", "benchmark", "workspace_mb"}) {
+      training->erase(key);
+    }
+  }
+  return config;
+}
+
+void check_same_training(const Metadata& of_checkpoint, const Json& config,
+                         const std::string& file) {
+  const auto found = of_checkpoint.find("config");
+  check(found != of_checkpoint.end(), "pretrain", "expected a checkpoint of pretrain, got '{}'",
+        file);
+  const Json then = of_training(parse_json(found->second, file)), now = of_training(config);
+  for (const Json& either : {then, now}) {
+    for (const auto& [key, value] : either.items()) {
+      check(then.value(key, Json()) == now.value(key, Json()), "pretrain",
+            "expected the configuration that '{}' was trained with, got another \"{}\" in "
+            "config.json: restore it, or start another run with it",
+            file, key);
+    }
+  }
+}
+
+}  // namespace
+
 Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr images,
                    const DatasetPtr& test)
     : experiment_(experiment),
@@ -176,11 +211,24 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
   if (options_.ema_decay > 0) average_.emplace(networks_.online.encoder, options_.ema_decay);
 }
 
+void Training::try_shapes(const ImageShape& seen) {
+  NoGrad guard;
+  Branch& branch = networks_.online;
+  branch.eval();  // batch-norm keeps its statistics
+  std::vector<ImageShape> shapes = loader_.view_shapes();
+  shapes.push_back(seen);
+  for (const ImageShape& shape : shapes) {
+    branch.encoder(
+        zeros({1, shape.height, shape.width, shape.channels}, {.device = options_.device}));
+  }
+  branch.train();
+}
+
 void Training::resume() {
   if (const auto file = checkpoints_.latest()) {
-    const nn::TrainingState saved = [&] {
+    const auto read = [&](const auto& from_file) {
       try {
-        return nn::load_checkpoint(*file, parts());
+        return from_file();
       } catch (const Error& error) {
         fail(
             "pretrain",
@@ -188,7 +236,10 @@ void Training::resume() {
             "the checkpoint before",
             file->string(), error.what());
       }
-    }();
+    };
+    check_same_training(read([&] { return Metadata(SafetensorsFile(*file).metadata()); }),
+                        run_.config(), file->string());
+    const nn::TrainingState saved = read([&] { return nn::load_checkpoint(*file, parts()); });
     step_ = saved.step;
     if (const auto plans = saved.metadata.find(kPlans); plans != saved.metadata.end()) {
       const Json json = parse_json(plans->second, file->string());
@@ -208,6 +259,8 @@ void Training::resume() {
         "expected the {} training images that '{}' was trained on, got {}: restore them, or start "
         "another run",
         images, file->string(), images_);
+    check(saved.step >= 0 && saved.step <= total_steps_, "pretrain",
+          "expected at most {} steps in '{}', got {}", total_steps_, file->string(), saved.step);
     epoch_loss_ = reader.require<double>("epoch_loss");
     train_seconds_ = reader.require<double>("train_seconds");
   }
@@ -271,8 +324,8 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
     progress.note(fmt::format("no profile: it needs {} steps, there were {}",
                               profile_end - resumed_at, step_ - resumed_at));
   }
-  if (step_ < total_steps_) {
-    save({});
+  if (stop) {
+    if (step_ < total_steps_) save({});
     progress.note(fmt::format("stopped at step {} of {}; go on with --out {} --resume", step_,
                               total_steps_, run_.path().string()));
     return false;

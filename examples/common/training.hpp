@@ -89,7 +89,11 @@ class Training {
   Training(const Experiment& experiment, RunDirectory run, DatasetPtr images,
            const DatasetPtr& test);
 
-  /// Goes on from the newest checkpoint, if there is one.
+  /// Lets the encoder look at black images of the views' shapes and of `seen`, as evaluation has
+  /// them: throws what it would throw at the first image of each.
+  void try_shapes(const ImageShape& seen);
+
+  /// Goes on from the newest checkpoint, if there is one. Error unless it is of this configuration.
   void resume();
 
   /// True iff nothing is left to train.

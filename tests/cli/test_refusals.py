@@ -13,7 +13,7 @@ import struct
 import subprocess
 import unittest
 
-from small_runs import SmallRun, make_images, read_safetensors
+from small_runs import BIN, SmallRun, make_images, read_safetensors
 
 
 class Refusals(SmallRun):
@@ -46,6 +46,9 @@ class Refusals(SmallRun):
                 ("shorter than the training of 18 steps", {"schedule": {"warmup_steps": 1000}}),
                 ("layer widths", {"expander": {"layers": [0, 16]}}),
                 ("warmup_steps >= 0, got -1", {"schedule": {"warmup_steps": -1}}),
+                ("start_lr and end_lr of at least 0", {"schedule": {"start_lr": -1}}),
+                ("at least 3x3", {"encoder": {**self.config["encoder"], "cifar_padding": 0},
+                                  "test_view": [{"name": "CenterCrop", "size": 2}]}),
                 ("[w_mse] expected", {"objective": {"name": "w_mse", "part": 8}}),
                 ("[corinfomax] expected", {"objective": {"name": "corinfomax", "views": 3}}),
                 ("set \"joint_views\" to false",
@@ -71,6 +74,7 @@ class Refusals(SmallRun):
                                   ("data=" + "[" * 60000 + "]" * 60000, "100 levels")):
             self.fails(message, "pretrain", self.config_path, "--out", run, "--set", override)
             self.assertFalse(run.exists(), message)
+        self.fails("File name too long", "pretrain", self.config_path, "--out", self.folder / ("x" * 300))
 
     def test_plans_chosen_by_timing_are_kept(self) -> None:
         run = self.folder / "timed"
@@ -155,6 +159,40 @@ class Refusals(SmallRun):
         (run / "config.json").write_text(json.dumps({**config, "data": make_images(fewer, train=80)}))
         self.fails("expected the 96 training images", "pretrain", "--resume", "--out", run)
 
+    def test_a_run_does_not_go_on_with_another_configuration(self) -> None:
+        run = self.folder / "other-configuration"
+        shutil.copytree(self.reference, run)
+        for section, change in (("seed", 99), ("optimizer", {"name": "sgd", "lr": 0.1}),
+                                ("training", {**self.config["training"], "batch_size": 32})):
+            (run / "config.json").write_text(json.dumps({**self.config, section: change}))
+            self.assertNotIn("checkpoint before", self.fails(f'got another "{section}"', "pretrain", "--resume",
+                                                             "--out", run))
+        # Where the data are, who makes the views and what is scored may change.
+        moved = json.loads(json.dumps(self.config).replace("train-images.gz", "moved.gz"))
+        shutil.copy(self.folder / "train-images.gz", self.folder / "moved.gz")
+        moved |= {"training": {**self.config["training"], "workers": 0}, "evaluation": {"linear_epochs": 1}}
+        (run / "config.json").write_text(json.dumps(moved))
+        done = self.run_program("pretrain", "--resume", "--out", run)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (run / "result.json").write_text("[]")
+        self.fails("result.json] expected a JSON object", "pretrain", "--resume", "--out", run)
+
+    def test_nobody_has_to_listen(self) -> None:
+        command = f"'{BIN}/pretrain' '{self.config_path}' --set training.epochs=1 --out"
+        for name, streams in (("full", ">/dev/full 2>/dev/full"), ("closed", "<&- >&- 2>&-")):
+            run = self.folder / f"silent-{name}"
+            done = subprocess.run(["bash", "-c", f"{command} '{run}' {streams}"], timeout=120)
+            self.assertEqual(done.returncode, 0, name)
+            json.loads((run / "result.json").read_text())
+            json.loads((run / "config.json").read_text())
+            refused = subprocess.run(["bash", "-c", f"{command} '{run}' {streams}"], timeout=120)
+            self.assertEqual(refused.returncode, 1, name)
+        # A limit on the size of files is told, too.
+        run = self.folder / "limited"
+        done = subprocess.run(["bash", "-c", f"ulimit -f 100; {command} '{run}'"], capture_output=True, text=True,
+                              timeout=120)
+        self.assertEqual((done.returncode, "File too large" in done.stderr), (1, True), done.stderr)
+
     def test_a_run_is_not_overwritten(self) -> None:
         before = (self.reference / "result.json").read_bytes()
         self.fails("--resume", "pretrain", self.config_path, "--out", self.reference)
@@ -190,6 +228,7 @@ class Refusals(SmallRun):
         broken.write_bytes(weights)
         self.fails("finite features, got NaN", "evaluate", broken)
         self.fails("finite features, got NaN", "embed", broken, "--out", self.folder / "diverged")
+        self.fails("lower the learning rate", "evaluate", self.reference / "encoder.safetensors", "--lr", "1e30")
 
     def test_files_that_cannot_be_written_are_told_before_the_work(self) -> None:
         nowhere, never = self.folder / "no-folder" / "file.json", self.folder / "never-profiled"
