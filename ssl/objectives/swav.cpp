@@ -14,15 +14,17 @@ namespace invar::ssl {
 
 Tensor sinkhorn(const Tensor& scores, double eps, int iterations) {
   NoGrad guard;
-  // In logarithms: with a small eps a column's exponentials may all be 0 in f32.
-  Tensor log_q = scores.detach() / eps;
-  const double log_per_prototype =
-      std::log(static_cast<double>(scores.size(0)) / static_cast<double>(scores.size(1)));
+  // A common factor cancels, so the largest exponent may be 0. In f64, since a column whose
+  // exponentials are all 0 would become NaN: in f32 already where scores are 103 eps apart.
+  const Tensor s = to(scores.detach(), DType::f64);
+  Tensor q = exp((s - amax(s)) / eps);
+  const double per_prototype =
+      static_cast<double>(scores.size(0)) / static_cast<double>(scores.size(1));
   for (int i = 0; i < iterations; ++i) {
-    log_q = log_q - logsumexp(log_q, {0}, /*keepdim=*/true) + log_per_prototype;
-    log_q = log_q - logsumexp(log_q, {1}, /*keepdim=*/true);
+    q = q / sum(q, {0}, /*keepdim=*/true) * per_prototype;
+    q = q / sum(q, {1}, /*keepdim=*/true);
   }
-  return exp(log_q);
+  return to(q, scores.dtype());
 }
 
 Swav::Swav(std::int64_t dim, const Options& options)
@@ -109,8 +111,10 @@ Swav::Options Swav::read_options(JsonReader& reader) {
   o.queue = reader.get("queue", o.queue);
   o.queue_epoch = reader.get("queue_epoch", o.queue_epoch);
   check(o.prototypes >= 2, "swav", "expected at least 2 prototypes, got {}", o.prototypes);
-  check(o.temperature > 0 && o.eps > 0, "swav", "expected temperature > 0 and eps > 0, got {}, {}",
-        o.temperature, o.eps);
+  check(o.temperature > 0, "swav", "expected temperature > 0, got {}", o.temperature);
+  // Cosines are up to 2 apart.
+  check(o.eps >= 0.003, "swav", "expected eps >= 0.003, got {}: e^(2 / eps) must be a number",
+        o.eps);
   check(o.iterations >= 1 && o.code_views >= 1 && o.queue >= 0, "swav",
         "expected iterations >= 1, code_views >= 1 and queue >= 0, got {}, {} and {}", o.iterations,
         o.code_views, o.queue);
