@@ -19,6 +19,7 @@
 #include <invar/ops/cuda/conv_plain.hpp>
 #include <invar/ops/cuda/kernels.hpp>
 #include <invar/ops/cuda/library.hpp>
+#include <invar/ops/cuda/plans.hpp>
 #include <invar/ops/cuda/settings.hpp>
 #include <memory>
 
@@ -107,6 +108,13 @@ struct Problem {
 };
 
 using OperandMap = std::unordered_map<std::int64_t, void*>;
+
+/// The GPU that a plan is for: one that is here, with a handle, or one that is only described.
+struct PlanTarget {
+  cudnnHandle_t handle = nullptr;
+  Device gpu;
+  std::shared_ptr<const fe::DeviceProperties> description;
+};
 
 /// cuDNN's way to compute a problem; no graph: it has none, and `reason` is what it says.
 struct Plan {
@@ -241,29 +249,30 @@ fe::error_t build_fastest(const Problem& p, fe::graph::Graph& graph, cudnnHandle
 }
 
 /// `any_reduction`: also one whose sums are below f32.
-Plan make_plan(const Problem& p, cudnnHandle_t handle, OperandMap& operands, Device gpu,
+Plan make_plan(const Problem& p, const PlanTarget& target, OperandMap& operands,
                bool any_reduction = false) {
   auto graph = std::make_unique<fe::graph::Graph>();
+  if (target.description) graph->set_device_properties(target.description);
   describe(p, *graph);
   fe::error_t result = graph->validate();
-  if (result.is_good()) result = graph->build_operation_graph(handle);
+  if (result.is_good()) result = graph->build_operation_graph(target.handle);
   if (result.is_good()) {
     result = graph->create_execution_plans({fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK});
   }
   if (result.is_good()) {
     graph->deselect_numeric_notes(unwanted(p.dtype, any_reduction));
     graph->deselect_workspace_greater_than(static_cast<std::int64_t>(workspace_limit()));
-    result = graph->check_support(handle);
+    result = graph->check_support(target.handle);
   }
   if (result.is_good()) {
-    result = is_benchmark_on()
-                 ? build_fastest(p, *graph, handle, operands, gpu)
-                 : graph->build_plans(handle, fe::BuildPlanPolicy_t::HEURISTICS_CHOICE);
+    result = is_benchmark_on() && target.handle
+                 ? build_fastest(p, *graph, target.handle, operands, target.gpu)
+                 : graph->build_plans(target.handle, fe::BuildPlanPolicy_t::HEURISTICS_CHOICE);
   }
   std::int64_t workspace = 0;
   if (result.is_good()) result = graph->get_workspace_size(workspace);
   if (result.is_bad() && p.dtype == DType::bf16 && !any_reduction) {
-    return make_plan(p, handle, operands, gpu, /*any_reduction=*/true);
+    return make_plan(p, target, operands, /*any_reduction=*/true);
   }
   if (result.is_bad()) return {nullptr, result.get_message(), 0};
   return {std::move(graph), "", static_cast<std::size_t>(workspace)};
@@ -291,8 +300,9 @@ std::optional<std::string> try_run(const Problem& p, const Tensor& left, const T
   const Lease<cudnnHandle_t> lease = handles().lease(gpu);
   OperandMap operands{
       {p.left(), left.raw_data()}, {p.right(), right.raw_data()}, {p.out(), out.raw_data()}};
-  Plan& plan = (*plans)[static_cast<std::size_t>(gpu.index)].find_or_make(
-      p.key(gpu), [&] { return make_plan(p, lease.handle, operands, gpu); });
+  Plan& plan = (*plans)[static_cast<std::size_t>(gpu.index)].find_or_make(p.key(gpu), [&] {
+    return make_plan(p, {lease.handle, gpu, nullptr}, operands);
+  });
   if (!plan.graph) return plan.reason;
   const Workspace workspace(plan.workspace, gpu);
   fe::error_t result = plan.graph->execute(lease.handle, operands, workspace.data());
@@ -334,6 +344,15 @@ Tensor padded_to(const Dims& shape, const Tensor& x) {
        are_deterministic_algorithms_enabled() ? ", algorithms that are not deterministic" : "");
 }
 
+/// The problem to try when cuDNN has no plan for q: one whose result is rounded to the operands'
+/// dtype. None if that is what q asks for.
+std::optional<Problem> rounded(const Problem& q) {
+  if (q.out_dtype == q.dtype) return std::nullopt;
+  Problem narrow = q;
+  narrow.out_dtype = q.dtype;
+  return narrow;
+}
+
 /// A problem is small if the plain kernels need some milliseconds at most.
 bool is_small(const Problem& p) { return p.products() <= double{1 << 30}; }
 
@@ -344,11 +363,9 @@ bool run(const Problem& p, const Tensor& left, const Tensor& right, const Tensor
   const Dims& shape = q.shape(q.out());
   const Tensor whole = shape == out.shape() ? out : empty(shape, out.options());
   std::optional<std::string> refused = try_run(q, a, b, whole);
-  if (refused && q.out_dtype != q.dtype) {
-    Problem rounded = q;
-    rounded.out_dtype = q.dtype;
+  if (const auto second = refused ? rounded(q) : std::nullopt) {
     const Tensor narrow = empty(shape, {.dtype = q.dtype, .device = out.device()});
-    refused = try_run(rounded, a, b, narrow);
+    refused = try_run(*second, a, b, narrow);
     if (!refused) copy(narrow, whole);
   }
   if (refused) {
@@ -396,6 +413,38 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
   if (out.dtype() == DType::f64 || !run(p, gradient, x, out)) {
     plain::conv2d_backward_weight(gradient, x, o, out);
   }
+}
+
+std::vector<ConvPlan> conv_plans(const std::string& device, const Dims& x, const Dims& weight,
+                                 const Conv2dOptions& o, DType dtype) {
+  const auto description = std::make_shared<fe::DeviceProperties>();
+  fe::error_t read = description->deserialize({device.begin(), device.end()});
+  check(read.is_good(), "conv_plans", "expected cuDNN's description of a GPU, got {} (cuDNN: {})",
+        device, read.get_message());
+  const auto size = [&](int d, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
+    return (x[d] + 2 * padding - dilation * (weight[d] - 1) - 1) / stride + 1;
+  };
+  const Dims y{x[0], size(1, o.stride.height, o.padding.height, o.dilation.height),
+               size(2, o.stride.width, o.padding.width, o.dilation.width), weight[0]};
+  const PlanTarget target{nullptr, {}, description};
+  OperandMap none;
+  std::vector<ConvPlan> plans;
+  for (const Pass pass : {Pass::forward, Pass::backward_input, Pass::backward_weight}) {
+    const DType out_dtype = pass == Pass::backward_weight ? DType::f32 : dtype;
+    const Problem q = Problem{pass, x, weight, y, o, dtype, out_dtype}.padded();
+    Plan plan = make_plan(q, target, none);
+    ConvPlan found;
+    found.problem = q.text();
+    if (const auto second = plan.graph ? std::nullopt : rounded(q)) {
+      plan = make_plan(*second, target, none);
+      found.rounded = plan.graph != nullptr;
+    }
+    found.reason = plan.reason;
+    found.workspace = plan.workspace;
+    if (plan.graph && plan.graph->get_plan_name(found.name).is_bad()) found.name = "unnamed";
+    plans.push_back(std::move(found));
+  }
+  return plans;
 }
 
 }  // namespace invar::cuda
