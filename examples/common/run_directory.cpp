@@ -126,7 +126,8 @@ void RunDirectory::cut_metrics(std::int64_t last_step) {
     const std::string line = text.substr(at, end - at);
     const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     check(parsed.is_object() && parsed.contains("step") && parsed["step"].is_number_integer(),
-          "run", "expected a JSON object with \"step\" in every line of '{}', got {}",
+          "run",
+          "expected a JSON object with \"step\" in every line of '{}', got {}: remove that line",
           (path_ / kMetrics).string(), line.substr(0, 60));
     if (parsed["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
     at = end + 1;
