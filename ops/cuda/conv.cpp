@@ -313,14 +313,6 @@ std::optional<std::string> try_run(const Problem& p, const Tensor& left, const T
   return plan.reason;
 }
 
-/// x, or a copy that begins at an address which the plans are made for.
-Tensor aligned(const Tensor& x) {
-  if (reinterpret_cast<std::uintptr_t>(x.raw_data()) % 16 == 0) return x;
-  const Tensor copied = empty(x.shape(), x.options());
-  copy(x, copied);
-  return copied;
-}
-
 /// The first elements of x in each dimension: a view.
 Tensor beginning(const Tensor& x, const Dims& shape) {
   return alias(x, shape, x.strides(), x.offset());

@@ -87,6 +87,17 @@ void copy(const Tensor& x, const Tensor& out) {
   });
 }
 
+Tensor dense_copy(const Tensor& x) {
+  const Tensor out = empty(x.shape(), x.options());
+  copy(x, out);
+  return out;
+}
+
+Tensor aligned(const Tensor& x) {
+  if (!x.defined() || reinterpret_cast<std::uintptr_t>(x.raw_data()) % 16 == 0) return x;
+  return dense_copy(x);
+}
+
 void fill(double value, const Tensor& out) {
   visit(out.dtype(),
         [&]<class T>() { elementwise<T>(out, Constant<T>{functors::convert<T>(value)}); });

@@ -12,4 +12,8 @@ namespace invar::cuda {
 KernelFunction<&Kernels::sample_images> sample_images;
 KernelFunction<&Kernels::image_step> image_step;
 
+Tensor dense_copy(const Tensor& x);
+/// x, dense, or a copy of it that begins at a multiple of 16 bytes: a view may begin anywhere.
+Tensor aligned(const Tensor& x);
+
 }  // namespace invar::cuda

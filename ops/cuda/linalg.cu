@@ -54,12 +54,6 @@ Handles<cusolverDnHandle_t>& cusolver() {
 template <class T>
 constexpr cudaDataType_t kDataType = sizeof(T) == 8 ? CUDA_R_64F : CUDA_R_32F;
 
-Tensor dense_copy(const Tensor& x) {
-  const Tensor out = empty(x.shape(), x.options());
-  copy(x, out);
-  return out;
-}
-
 /// x with the last two dimensions exchanged: a view.
 Tensor transposed(const Tensor& x) {
   Dims shape = x.shape(), strides = x.strides();

@@ -28,14 +28,6 @@ void visit_pack(std::int64_t channels, const F& f) {
   f.template operator()<1>();
 }
 
-/// x, dense, where packs can be read: a view may begin anywhere.
-Tensor aligned(const Tensor& x) {
-  if (!x.defined() || reinterpret_cast<std::uintptr_t>(x.raw_data()) % 16 == 0) return x;
-  const Tensor out = empty(x.shape(), x.options());
-  copy(x, out);
-  return out;
-}
-
 template <class S>
 S* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<S>() : nullptr;
