@@ -56,8 +56,8 @@ struct TrainingOptions {
   bool allow_tf32 = false;     ///< on a GPU, for what is f32 (ops/cuda/settings.hpp)
   bool deterministic = false;  ///< on a GPU: the same bits from run to run (the same header)
   bool benchmark = false;      ///< on a GPU: convolutions are chosen by timing (the same header)
-  std::int64_t workspace_mb =
-      256;                      ///< on a GPU: MiB for one convolution or product (the same header)
+  /// On a GPU: MiB that one convolution or product may use beside its operands (the same header).
+  std::int64_t workspace_mb = 256;
   double clip_grad_norm = 0;    ///< 0: no clipping
   int workers = -1;             ///< of the loader; -1: its choice
   std::int64_t log_every = 20;  ///< steps between two lines of metrics
