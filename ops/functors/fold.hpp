@@ -101,7 +101,7 @@ INVAR_HD typename F::State fold_share(const F& f, const FoldPlan& plan, std::int
   const std::int64_t end = begin + (rest < plan.piece ? rest : plan.piece);
   const std::int64_t first = begin + plan.row_of(thread);
   const bool is_line = plan.folded.dims <= 1;
-  const std::int64_t stride = is_line && plan.folded.dims == 1 ? plan.folded.strides[0][0] : 0;
+  const std::int64_t stride = plan.folded.dims == 1 ? plan.folded.strides[0][0] : 0;
   if constexpr (requires { f.add_run(state, base, stride, end, j); }) {
     const std::int64_t count = first < end ? (end - first + step - 1) / step : 0;
     if (is_line && count > 0) f.add_run(state, base + first * stride, step * stride, count, j);
