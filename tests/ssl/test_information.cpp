@@ -95,6 +95,25 @@ TEST_CASE("D'Agostino-Pearson's K^2 is SciPy's", "[unit][smoke]") {
   }
 }
 
+TEST_CASE("D'Agostino-Pearson's K^2 is SciPy's where the skewness is exactly 0", "[unit]") {
+  // scipy.stats.normaltest(np.arange(-10, 11)) of 1.17.1, and of np.arange(20) / 2.
+  struct Symmetric {
+    Tensor draws;
+    double statistic, p_value;
+  };
+  for (const auto& [draws, statistic, p_value] :
+       {Symmetric{arange(-10, 11, 1, kF64), 4.219480774008785, 0.12126944547103569},
+        Symmetric{arange(0, 10, 0.5, kF64), 3.992116190175702, 0.13586981489872588}}) {
+    // Beside it a unit that is not symmetric, which the exception must leave alone.
+    const NormalTest test = normal_test(stack({draws, square(draws)}, 1));
+    REQUIRE(element(test.skewness, 0) == 0);
+    CHECK_THAT(element(test.statistic, 0), WithinRel(statistic, 1e-12));
+    CHECK_THAT(element(test.p_value, 0), WithinRel(p_value, 1e-12));
+    CHECK_THAT(element(test.statistic, 1),
+               WithinRel(element(normal_test(square(draws)).statistic, 0), 1e-12));
+  }
+}
+
 TEST_CASE("normality of normal and of nearly normal units", "[unit]") {
   // The figures of Note [What a p-value says], at 512 draws of 4,000 units.
   manual_seed(1);
