@@ -455,30 +455,49 @@ TEST_CASE("the conditional terms by hand", "[unit]") {
 }
 
 TEST_CASE("behind an expander, or with a dead unit, J Sigma J^T is singular", "[unit]") {
-  // A map through 4 numbers into 6, and one with an output that never moves.
+  // An encoder of 4 numbers behind an expander of 12 and 10, and one with an output that never
+  // moves.
   manual_seed(18);
-  const Tensor narrow_in = randn({9, 4}, kF64), wide_out = randn({4, 6}, kF64);
+  const Tensor encoder = randn({9, 4}, kF64), hidden = randn({4, 12}, kF64);
+  const Tensor last = randn({12, 10}, kF64);
   const auto expander = [&](const Tensor& x) {
-    return matmul(relu(matmul(x, narrow_in)), wide_out);
+    return matmul(relu(matmul(relu(matmul(x, encoder)), hidden)), last);
   };
   const auto dead = [&](const Tensor& x) {
-    return matmul(x, narrow_in) * tensor({1, 1, 0, 1}, kF64);
+    return matmul(x, encoder) * tensor({1, 1, 0, 1}, kF64);
   };
-  const Tensor x = randn({5, 9}, kF64);
-  for (const SampleFunction& f : {SampleFunction(expander), SampleFunction(dead)}) {
-    const Tensor c = output_covariance(f, x), values = eigvalsh(c);
-    CHECK(amax(select(values, 1, 0)).item() < 1e-12);
-    const Tensor mu = f(x);
+  const Tensor x = randn({40, 9}, kF64);
+  struct Singular {
+    SampleFunction f;
+    std::int64_t width;
+  };
+  for (const auto& [f, width] : {Singular{expander, 4}, Singular{dead, 3}}) {
+    const Tensor c = output_covariance(f, x), values = eigvalsh(c), mu = f(x);
+    INFO("rank at most " << width << " of " << mu.size(1));
+    // Every eigenvalue beyond the width is 0, and the next is not for every sample.
+    const std::int64_t beyond = mu.size(1) - width;
+    CHECK(largest(narrow(values, 1, 0, beyond)) < 1e-13 * largest(values));
+    CHECK(amax(select(values, 1, beyond)).item() > 1e-2);
+    // The published form is infinite there: it is refused.
+    CHECK_THROWS_WITH(conditional_published(mu, mu, c, c, 0), ContainsSubstring("not positive"));
     CHECK_THROWS_WITH(conditional_published(mu, mu, c * 0, c * 0, 0),
                       ContainsSubstring("not positive"));
     // With a declared output noise it is finite, and grows without limit as that vanishes.
-    double last = -1e300;
+    double previous = -1e300;
     for (const double beta : {1e-2, 1e-4, 1e-6, 1e-8}) {
       const double value = conditional_published(mu, mu, c, c, beta).item();
-      CHECK(value > last + 4);
-      last = value;
+      CHECK(value > previous + 4);
+      previous = value;
     }
   }
+  // One singular covariance is enough, in either place.
+  const Tensor mu = zeros({1, 2}, kF64), whole = unsqueeze(eye(2, -1, kF64), 0);
+  const Tensor line = tensor(std::vector<double>{1, 2, 2, 4}, {1, 2, 2}, kF64);
+  CHECK_THROWS_WITH(conditional_published(mu, mu, line, whole, 0),
+                    ContainsSubstring("not positive"));
+  CHECK_THROWS_WITH(conditional_published(mu, mu, whole, line, 0),
+                    ContainsSubstring("not positive"));
+  CHECK(conditional_published(mu, mu, whole, whole, 0).item() == 0);
 }
 
 TEST_CASE("the conditional terms' gradients", "[gradcheck]") {
