@@ -11,7 +11,8 @@
 namespace invar::ssl {
 namespace {
 
-/// Z1: an asinh transformation (D'Agostino 1970).
+/// Z1: an asinh transformation (D'Agostino 1970) of g1 over its standard deviation; of 1 where g1
+/// is exactly 0, as in SciPy.
 Tensor skewness_score(const Tensor& g1, double n) {
   const double variance = 6 * (n - 2) / ((n + 1) * (n + 3));
   const double beta2 =
@@ -19,7 +20,7 @@ Tensor skewness_score(const Tensor& g1, double n) {
   const double w2 = std::sqrt(2 * (beta2 - 1)) - 1;
   const double delta = 1 / std::sqrt(std::log(w2) / 2), alpha = std::sqrt(2 / (w2 - 1));
   // asinh(y) = sign(y) log(|y| + sqrt(y^2 + 1))
-  const Tensor y = g1 / (std::sqrt(variance) * alpha), size = abs(y);
+  const Tensor y = where(ne(g1, 0), g1 / std::sqrt(variance), 1.0) / alpha, size = abs(y);
   return sign(y) * log(size + sqrt(square(y) + 1)) * delta;
 }
 

@@ -4,6 +4,7 @@
 usage: test_analyze.py BIN_FOLDER [unittest arguments]
 """
 import json
+import os
 import pathlib
 import re
 import runpy
@@ -476,6 +477,66 @@ class Analyze(unittest.TestCase):
                          (5, 1, 1), picture)
         path.write_text("{}")
         self.assertIn("expected a grid", self.experiments(path, "status", code=1))
+
+    @unittest.skipUnless(shutil.which("git"), "no git")
+    def test_the_driver_commits_each_result(self) -> None:
+        root = self.folder / "repository"
+        (root / "scripts").mkdir(parents=True)
+        shutil.copy(ROOT / "scripts" / "experiments", root / "scripts")
+        shutil.copy(ROOT / ".gitignore", root)
+        # Nobody's own configuration or repository.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+        def run(*command) -> str:
+            done = subprocess.run(list(map(str, command)), cwd=root, env=environment, stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            return done.stdout.strip()
+
+        grid = self.folder / "committed.json"
+        grid.write_text(json.dumps({
+            "name": "tiny", "config": str(self.config_path), "set": {"evaluation": {"linear_epochs": 1}},
+            "tuning": {"seed": 100, "held_out": 30}, "analysis": ["--experiments", "affine", *SMALL],
+            "objectives": [{"name": "vicreg", "seeds": 2,
+                            "settings": {"c1": {"covariance": 1}, "c2": {"covariance": 2}}}]}))
+        driver = [sys.executable, root / "scripts" / "experiments", grid]
+        run("git", "init", "-q")
+        run("git", "config", "user.name", "Somebody")
+        run("git", "config", "user.email", "somebody@localhost")
+        run("git", "add", "-A")
+        run("git", "commit", "-q", "-m", "Sources")
+        run(*driver, "tune", "--commit", "--bin", BIN)
+        run(*driver, "run", "--commit", "--bin", BIN)
+
+        commits = {}  # the message: the commit, its parent, the files it touches
+        for line in run("git", "log", "--reverse", "--format=%H %P %s").splitlines()[1:]:
+            commit, parent, message = line.split(" ", 2)
+            self.assertNotIn(message, commits)
+            touched = run("git", "diff-tree", "-r", "--no-commit-id", "--name-status", commit).splitlines()
+            commits[message] = (commit, parent, touched)
+        results = root / "docs" / "paper" / "cells" / "tiny"
+        cells = sorted(path.stem for path in results.iterdir())
+        self.assertEqual(len([cell for cell in cells if cell.startswith("tuning-vicreg-")]), 2, cells)
+        trained = [cell for cell in cells if cell.startswith("vicreg-")]
+        self.assertEqual(len(trained), 2, cells)
+        self.assertEqual(sorted(commits), sorted([f"Result: tiny {cell}" for cell in cells]
+                                                 + [f"Analysis: tiny {cell}" for cell in trained]))
+        for cell in cells:
+            commit, parent, touched = commits[f"Result: tiny {cell}"]
+            path = f"docs/paper/cells/tiny/{cell}.json"
+            self.assertEqual(touched, [f"A\t{path}"])
+            result = json.loads(run("git", "show", f"{commit}:{path}"))
+            # The sources when it began, which nothing else has changed since.
+            self.assertEqual((result["commit"], result["modified"]), (parent, False))
+        for cell in trained:
+            self.assertEqual(commits[f"Analysis: tiny {cell}"][2], [f"A\tdocs/paper/networks/tiny/{cell}.json"])
+        self.assertEqual(run("git", "status", "--porcelain"), "")
+
+        head = run("git", "rev-parse", "HEAD")
+        run(*driver, "tune", "--commit", "--bin", BIN)
+        self.assertIn("2 of 2 cells done", run(*driver, "run", "--commit", "--bin", BIN))
+        self.assertEqual((run("git", "rev-parse", "HEAD"), run("git", "status", "--porcelain")), (head, ""))
 
 
 if __name__ == "__main__":

@@ -55,17 +55,17 @@ def cosine(x, y):
 # ---------------------------------------------------------------------------- formulas
 
 
-def vicreg_terms(z, halve=True):
+def vicreg_terms(z, halve=True, gamma=1, eps=1e-4):
     d = z[0].shape[1]
     invariance = mean(F.mse_loss(z[a], z[b]) for a, b in pairs(len(z)))
-    variance = 2 * mean(F.relu(1 - torch.sqrt(x.var(0) + 1e-4)).mean() for x in z)
+    variance = 2 * mean(F.relu(gamma - torch.sqrt(x.var(0) + eps)).mean() for x in z)
     covariance = 2 * mean(off_diagonal(cov(x)).pow(2).sum() / d for x in z)
     return invariance, variance / 2 if halve else variance, covariance
 
 
-def vicreg(batch, halve_variance=True):
-    s, v, c = vicreg_terms(batch.z, halve_variance)
-    return 25 * s + 25 * v + c, s, v, c
+def vicreg(batch, halve_variance=True, invariance=25, variance=25, covariance=1, gamma=1, eps=1e-4):
+    s, v, c = vicreg_terms(batch.z, halve_variance, gamma, eps)
+    return invariance * s + variance * v + covariance * c, s, v, c
 
 
 def logdet_entropy(z, beta=1e-3):
@@ -101,13 +101,13 @@ def vicreg_pairdist(batch, entropy=2, s2=0, bound="lower", regulariser="replace"
     return vicreg_entropy(batch, h, entropy, regulariser)
 
 
-def barlow_twins(batch, scale=1):
+def barlow_twins(batch, scale=1, off_weight=5e-3, eps=1e-5):
     n, d = batch.z[0].shape
-    x = [F.batch_norm(z, None, None, training=True) for z in batch.z]
+    x = [F.batch_norm(z, None, None, training=True, eps=eps) for z in batch.z]
     c = [x[a].T @ x[b] / n for a, b in pairs(len(x))]
     on = mean((torch.diag(m) - 1).pow(2).sum() for m in c)
     off = mean(off_diagonal(m).pow(2).sum() for m in c)
-    return scale * (on + 5e-3 * off), on, off
+    return scale * (on + off_weight * off), on, off
 
 
 def iter_norm(z, steps):
@@ -227,17 +227,17 @@ def w_mse(batch, eps=0.0):
     return (mean(2 - 2 * cosine(white[a], white[b]) for a, b in pairs(len(white))),)
 
 
-def tcr(batch, eps=0.2):
+def tcr(batch, eps=0.2, similarity_weight=200, rate_weight=1):
     x = [F.normalize(z) for z in batch.z]
     n, d = x[0].shape
     eye = torch.eye(d, dtype=x[0].dtype)
     rate = mean(0.5 * torch.logdet(eye + d / (n * eps) * v.T @ v) for v in x)
     centre = sum(x) / len(x)
     similarity = mean(cosine(v, centre) for v in x)
-    return -200 * similarity - rate, similarity, rate
+    return -similarity_weight * similarity - rate_weight * rate, similarity, rate
 
 
-def corinfomax(batch, old=0.01, eps=1e-8):
+def corinfomax(batch, old=0.01, eps=1e-8, invariance=250):
     x = [F.normalize(z) for z in batch.z]
     n, d = x[0].shape
     eye = torch.eye(d, dtype=torch.float64)
@@ -248,7 +248,7 @@ def corinfomax(batch, old=0.01, eps=1e-8):
         r = old * r.detach() + (1 - old) * (x[v] - mu).T @ (x[v] - mu) / n
         batch.state[v] = (r.detach(), mu.detach())
         spread = spread + torch.logdet(r + eps * eye) / d
-    return 250 * s - spread, s, spread
+    return invariance * s - spread, s, spread
 
 
 def mec(batch, eps=64, order=4):
@@ -269,7 +269,7 @@ def mec(batch, eps=64, order=4):
     return -length / n * inverse, torch.tensor(inverse, dtype=torch.float64)
 
 
-def sigreg(batch, knots=17, t_max=5.0):
+def sigreg(batch, knots=17, t_max=5.0, weight=0.05):
     """One dimension: there is but one direction, up to its sign."""
     t = torch.linspace(-t_max, t_max, knots, dtype=torch.float64)
     gauss = torch.exp(-t * t / 2)
@@ -281,7 +281,7 @@ def sigreg(batch, knots=17, t_max=5.0):
         return len(u) * torch.trapezoid((empirical - gauss).abs().pow(2) * gauss, t)
 
     normal = mean(statistic(z[:, 0]) for z in batch.z)
-    return 0.95 * s + 0.05 * normal, s, normal
+    return (1 - weight) * s + weight * normal, s, normal
 
 
 # ---------------------------------------------------------------------------- cases
@@ -305,6 +305,8 @@ CASES = {
     "vicreg/not_halved": case(vicreg, {"halve_variance": False}),
     "vicreg/three_views": case(vicreg, views=3),
     "vicreg/wide": case(vicreg, n=4, d=12),
+    "vicreg/weights": case(vicreg, {"invariance": 3, "variance": 7, "covariance": 0.5,
+                                    "gamma": 1.5, "eps": 0.02}),
     "vicreg_logdet": case(vicreg_logdet),
     "vicreg_logdet/wide": case(vicreg_logdet, {"beta": 0.01, "entropy": 3}, n=5, d=9),
     "vicreg_logdet/add": case(vicreg_logdet, {"regulariser": "add"}, views=3),
@@ -313,6 +315,8 @@ CASES = {
     "vicreg_pairdist/add": case(vicreg_pairdist, {"regulariser": "add"}),
     "barlow_twins": case(barlow_twins),
     "barlow_twins/wide": case(barlow_twins, {"scale": 0.1}, n=4, d=11, views=3),
+    "barlow_twins/weights": case(barlow_twins, {"off_weight": 0.2, "eps": 0.03},
+                                 {"lambda": 0.2, "eps": 0.03}),
     "vibcreg": case(vibcreg),
     "vibcreg/whitened": case(vibcreg, {"iter_norm_steps": 5}, {"iter_norm": 5}, n=12, d=4),
     "simclr": case(simclr),
@@ -333,14 +337,20 @@ CASES = {
                        prototypes=6, steps=4, epoch=0.0, per_step=0.5),
     "w_mse": case(w_mse, n=12),
     "w_mse/shrunk": case(w_mse, {"eps": 0.1}, n=6, d=8, views=3),
+    "w_mse/repeated": case(w_mse, {}, {"iterations": 3}, n=12),
     "tcr": case(tcr),
     "tcr/many_views": case(tcr, n=4, d=9, views=5),
+    "tcr/weights": case(tcr, {"similarity_weight": 3, "rate_weight": 0.7, "eps": 0.5},
+                        {"similarity": 3, "rate": 0.7, "eps": 0.5}),
     "corinfomax": case(corinfomax, steps=3, n=12),
     "corinfomax/long_memory": case(corinfomax, {"old": 0.7}, steps=3),
+    "corinfomax/weights": case(corinfomax, {"invariance": 40, "eps": 0.01}, steps=2),
     "mec": case(mec, **averaged),
     "mec/order_three": case(mec, {"order": 3, "eps": 20}, {"order": 3, "eps": 20} | hidden,
                             hidden=7, targets=True, views=3, epoch=11.0),
     "sigreg": case(sigreg, d=1, n=9),
+    "sigreg/weights": case(sigreg, {"weight": 0.4, "knots": 9, "t_max": 3.0},
+                           {"lambda": 0.4, "knots": 9, "t_max": 3.0}, d=1, n=9, views=3),
 }
 
 

@@ -6,6 +6,7 @@
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <cmath>
+#include <complex>
 #include <filesystem>
 #include <functional>
 #include <invar/autodiff/gradcheck.hpp>
@@ -520,23 +521,30 @@ TEST_CASE("whitened embeddings have covariance I", "[unit]") {
   CHECK(amax(abs(newton - eye(5, -1, kDouble))).item() < 1e-3);
 }
 
-TEST_CASE("W-MSE is the mean over its parts", "[unit]") {
+TEST_CASE("W-MSE is the mean over its parts and divisions", "[unit]") {
   const Case c{{{"name", "w_mse"}, {"part", 5}}};
   const ssl::EmbeddedBatch batch = make_batch({.config = c.config, .dim = 3}, 2);
-  manual_seed(8);
-  const Tensor order = randperm(kSamples);
   const auto whole = ssl::make_objective({{"name", "w_mse"}}, 3);
-  double expected = 0;
-  for (std::int64_t part = 0; part < 2; ++part) {
-    Tensors views;
-    for (const Tensor& z : batch.embeddings) {
-      views.push_back(index_select(z, 0, narrow(order, 0, 5 * part, 5)));
+  for (const int iterations : {1, 3}) {
+    INFO(iterations << " divisions");
+    manual_seed(8);
+    Tensors orders;
+    for (int i = 0; i < iterations; ++i) orders.push_back(randperm(kSamples));
+    double expected = 0;
+    for (const Tensor& order : orders) {
+      for (std::int64_t part = 0; part < 2; ++part) {
+        Tensors views;
+        for (const Tensor& z : batch.embeddings) {
+          views.push_back(index_select(z, 0, narrow(order, 0, 5 * part, 5)));
+        }
+        expected += (*whole)(views).loss.item() / (2 * iterations);
+      }
     }
-    expected += (*whole)(views).loss.item() / 2;
+    const auto parts =
+        ssl::make_objective({{"name", "w_mse"}, {"part", 5}, {"iterations", iterations}}, 3);
+    manual_seed(8);
+    CHECK_THAT((*parts)(batch).loss.item(), WithinRel(expected, 1e-10));
   }
-  const auto parts = ssl::make_objective(c.config, 3);
-  manual_seed(8);
-  CHECK_THAT((*parts)(batch).loss.item(), WithinRel(expected, 1e-10));
   CHECK_THAT(message_of(*ssl::make_objective({{"name", "w_mse"}, {"part", 4}}, 3), batch),
              ContainsSubstring("multiple of 4"));
   CHECK_THAT(message_of(*whole, make_batch({.config = c.config, .dim = 12}, 2)),
@@ -561,6 +569,59 @@ TEST_CASE("SIGReg's statistic under normality and away from it", "[unit]") {
       std::sqrt(2 * std::numbers::pi) * (1 - 2 / std::sqrt(2.0) + 1 / std::sqrt(3.0));
   CHECK_THAT(ssl::epps_pulley(zeros({64, 1}, kDouble), 17, 5).item(),
              WithinRel(64 * collapsed, 1e-3));
+}
+
+TEST_CASE("SIGReg in several dimensions, one number at a time", "[unit]") {
+  constexpr std::int64_t kSlices = 6;
+  constexpr int kKnots = 9;
+  const double t_max = 3, lambda = 0.4;
+  const ssl::EmbeddedBatch batch = make_batch({.config = {}}, 3);
+  const auto objective = ssl::make_objective({{"name", "sigreg"},
+                                              {"lambda", lambda},
+                                              {"slices", kSlices},
+                                              {"knots", kKnots},
+                                              {"t_max", t_max}},
+                                             kDim);
+  manual_seed(15);
+  const Tensor drawn = randn({kDim, kSlices});  // the directions, before they have length 1
+  double invariance = 0, statistic = 0;
+  const double views = static_cast<double>(batch.embeddings.size());
+  for (std::int64_t i = 0; i < kSamples * kDim; ++i) {
+    double centre = 0;
+    for (const Tensor& z : batch.embeddings) centre += z.data<double>()[i] / views;
+    for (const Tensor& z : batch.embeddings) {
+      invariance += std::pow(z.data<double>()[i] - centre, 2) / (views * kSamples * kDim);
+    }
+  }
+  for (const Tensor& z : batch.embeddings) {
+    for (std::int64_t k = 0; k < kSlices; ++k) {
+      double length = 0;
+      const auto direction = [&](std::int64_t j) {
+        return static_cast<double>(drawn.data<float>()[j * kSlices + k]);
+      };
+      for (std::int64_t j = 0; j < kDim; ++j) length += std::pow(direction(j), 2);
+      double integral = 0;
+      for (int knot = 0; knot < kKnots; ++knot) {
+        const double step = 2 * t_max / (kKnots - 1), t = -t_max + step * knot;
+        std::complex<double> difference = -std::exp(-t * t / 2);
+        for (std::int64_t i = 0; i < kSamples; ++i) {
+          double u = 0;
+          for (std::int64_t j = 0; j < kDim; ++j) {
+            u += z.data<double>()[i * kDim + j] * direction(j) / std::sqrt(length);
+          }
+          difference += std::exp(std::complex<double>(0, t * u)) / double{kSamples};
+        }
+        const double end = knot == 0 || knot == kKnots - 1 ? 0.5 : 1;
+        integral += end * step * std::norm(difference) * std::exp(-t * t / 2);
+      }
+      statistic += kSamples * integral / (kSlices * views);
+    }
+  }
+  manual_seed(15);
+  const ssl::ObjectiveOutput output = (*objective)(batch);
+  CHECK_THAT(output.terms[0].second.item(), WithinRel(invariance, 1e-10));
+  CHECK_THAT(output.terms[1].second.item(), WithinRel(statistic, 1e-10));
+  CHECK_THAT(output.loss.item(), WithinRel((1 - lambda) * invariance + lambda * statistic, 1e-10));
 }
 
 TEST_CASE("PairDist's own s2 makes both bounds one loss", "[unit]") {

@@ -19,6 +19,7 @@
 #include <invar/ssl/information/vicreg_floor.hpp>
 #include <invar/ssl/objective.hpp>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 using namespace invar;
 using namespace invar::ssl;
@@ -129,7 +130,93 @@ TEST_CASE("linear-Gaussian channel: the published form is no bound", "[unit]") {
   CHECK(above);
 }
 
+TEST_CASE("linear-Gaussian channel: the information of a noiseless map is infinite", "[unit]") {
+  // I(Z; X) of Z = W X + N(0, beta I) is H(Z) - H(Z|X), and N(W X, beta I) the posterior itself.
+  // It gains r/2 log 10 with each decade of beta, r the rank of W; r = d but for a dead unit. What
+  // two views have in common stays finite.
+  manual_seed(13);
+  constexpr std::int64_t kInput = 5, kOutput = 3;
+  const Tensor w = randn({kOutput, kInput}, kF64), mu = zeros({1, kOutput}, kF64);
+  for (const std::int64_t rank : {kOutput, kOutput - 1}) {
+    const Tensor alive = to(lt(arange(0, kOutput, 1, kF64), static_cast<double>(rank)), DType::f64);
+    const Tensor wide = w * unsqueeze(alive, 1), map = matmul(wide, transpose(wide));
+    const auto information = [&](double beta) {
+      const Tensor trace = full({1}, beta * kOutput, kF64);
+      return gaussian_entropy(map + identity(kOutput) * beta).item() +
+             conditional_isotropic(mu, mu, beta, trace).item();
+    };
+    // Two views X = T + E, X' = T + E' with T ~ N(0, .9 I) and E, E' ~ N(0, .1 I).
+    const auto common = [&](double beta) {
+      const Tensor own = map + identity(kOutput) * beta;
+      const Tensor both = cat({cat({own, map * 0.9}, 1), cat({map * 0.9, own}, 1)}, 0);
+      return 2 * gaussian_entropy(own).item() - gaussian_entropy(both).item();
+    };
+    INFO("rank " << rank);
+    double previous = information(1e-4);
+    for (const double beta : {1e-5, 1e-6, 1e-7, 1e-8, 1e-9}) {
+      const double now = information(beta);
+      CHECK_THAT(now - previous, WithinAbs(static_cast<double>(rank) / 2 * std::log(10.0), 1e-3));
+      previous = now;
+    }
+    CHECK(previous > 20);
+    CHECK_THAT(common(1e-9), WithinAbs(static_cast<double>(rank) / -2 * std::log(1 - 0.81), 1e-6));
+  }
+}
+
 // --- 1.6: entropy and VICReg's regulariser -------------------------------------------------------
+
+// Of all densities with one covariance the Gaussian has the most entropy, and that of a mixture is
+// Cov(means) + mean Sigma.
+TEST_CASE("a mixture's entropy is at most the Gaussian's of its covariance", "[unit]") {
+  manual_seed(15);
+  constexpr std::int64_t kComponents = 6, kDim = 3, kDraws = 100000;
+  const Tensor half = randn({kComponents, kDim, kDim}, kF64);
+  const Tensor each = matmul(half, transpose(half)) + identity(kDim) * 0.1;  // Sigma_i
+  const Tensor centres = randn({kComponents, kDim}, kF64);
+  struct Mixture {
+    double spread;
+    bool equal;  ///< the covariances of all components
+  };
+  for (const auto& [spread, equal] : {Mixture{0, true}, Mixture{0, false}, Mixture{0.5, true},
+                                      Mixture{2, false}, Mixture{10, false}}) {
+    INFO("spread " << spread << (equal ? ", equal covariances" : ""));
+    const Tensor means = centres * spread;
+    const Tensor sigma = equal ? expand(narrow(each, 0, 0, 1), each.shape()) : each;
+    const Tensor l = cholesky(sigma);
+    Tensors draws;
+    for (std::int64_t i = 0; i < kComponents; ++i) {
+      const Tensor e = randn({kDraws / kComponents, kDim}, kF64);
+      draws.push_back(matmul(e, transpose(select(l, 0, i))) + select(means, 0, i));
+    }
+    // log p(x) = logsumexp_i log N(x; mu_i, Sigma_i) - log n, with |L_i^-1 (x - mu_i)|^2 the
+    // squared distance.
+    const Tensor x = cat(draws, 0);
+    Tensors log_each;
+    for (std::int64_t i = 0; i < kComponents; ++i) {
+      const Tensor standard =
+          solve_triangular(select(l, 0, i), transpose(x - select(means, 0, i)), /*upper=*/false);
+      const double scale =
+          kDim * std::log(2 * std::numbers::pi) + logdet(select(sigma, 0, i)).item();
+      log_each.push_back((sum(square(standard), {0}) + scale) * -0.5);
+    }
+    const Tensor log_p =
+        logsumexp(stack(log_each, 0), {0}) - std::log(static_cast<double>(kComponents));
+    const double h = -mean(log_p).item();
+    const double error = invar::std(log_p).item() / std::sqrt(static_cast<double>(x.size(0)));
+
+    const Tensor between = means - mean(means, {0}, true), within = mean(sigma, {0});
+    const Tensor whole =
+        matmul(transpose(between), between) / static_cast<double>(kComponents) + within;
+    const double bound = gaussian_entropy(whole).item();
+    CAPTURE(h, error, bound);
+    CHECK(h <= bound + 3 * error);
+    if (spread == 0 && equal) CHECK_THAT(h, WithinAbs(bound, 3 * error));  // it is a Gaussian
+    if (spread == 0 && !equal) CHECK(h < bound - 10 * error);
+    // Either part alone is no bound.
+    if (spread == 10) CHECK(h > gaussian_entropy(within).item() + 10 * error);
+    if (spread == 0.5) CHECK(h > gaussian_entropy(covariance(means)).item() + 10 * error);
+  }
+}
 
 TEST_CASE("ascent on 1/2 logdet adds 2t/(n-1) I to the covariance", "[unit]") {
   manual_seed(3);

@@ -114,6 +114,27 @@ TEST_CASE("VICReg's regulariser is zero exactly at uncorrelated unit variance", 
       tensor(std::vector<double>{1, 1, 1, 1, -1, -1, -1, 1, -1, -1, -1, 1}, {4, 3}, kDouble);
   CHECK(loss_of(ssl::Vicreg({}), {h, h}) == 0);
   CHECK(loss_of(ssl::Vicreg({}), {h * 0.5, h * 0.5}) > 1);
+
+  // Variances of at least 1 and correlations of 0: where they lie does not matter.
+  const auto of = [](const Tensor& z) {
+    const auto output = ssl::Vicreg({})({z, z});
+    return std::pair(output.terms[1].second.item(), output.terms[2].second.item());
+  };
+  const auto [variance, covariance] = of(h * tensor({1.1, 3.7, 0.9}, kDouble) + 0.3);
+  CHECK(variance == 0);
+  CHECK(covariance < 1e-28);
+  // Variances of at least 1, two columns correlated: 4/3 twice, in both views.
+  const Tensor mixed =
+      matmul(h, tensor(std::vector<double>{1, 0, 1, 0, 1, 0, 0, 0, 1}, {3, 3}, kDouble));
+  CHECK(of(mixed).first == 0);
+  CHECK_THAT(of(mixed).second, WithinRel(2 * 2 * std::pow(4.0 / 3, 2) / 3, 1e-12));
+  CHECK_THAT(loss_of(ssl::Vicreg({}), {mixed, mixed}), WithinRel(of(mixed).second, 1e-12));
+  // Correlations of 0, one variance of 1/3.
+  const Tensor narrowed = h * tensor({1, 0.5, 1}, kDouble);
+  CHECK_THAT(of(narrowed).first, WithinRel((1 - std::sqrt(1.0 / 3 + 1e-4)) / 3, 1e-12));
+  CHECK(of(narrowed).second == 0);
+  CHECK_THAT(loss_of(ssl::Vicreg({}), {narrowed, narrowed}),
+             WithinRel(25 * of(narrowed).first, 1e-12));
 }
 
 TEST_CASE("VICReg's attainable floor for n <= d", "[unit]") {
