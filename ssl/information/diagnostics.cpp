@@ -16,6 +16,7 @@
 #include <invar/ssl/information/entropy.hpp>
 #include <invar/ssl/information/generalisation.hpp>
 #include <invar/ssl/information/normality.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/information/representation.hpp>
 #include <limits>
 #include <map>
@@ -52,9 +53,6 @@ double mean_of_valid(const Tensor& x) {
 
 double mean_p_value(const Tensor& z) { return mean_of_valid(normal_test(z).p_value); }
 
-/// Rows of length sqrt(d).
-Tensor unit(const Tensor& z) { return normalize(z) * std::sqrt(static_cast<double>(z.size(1))); }
-
 const std::map<std::string, Diagnostic>& table() {
   static const std::map<std::string, Diagnostic> diagnostics = [] {
     const std::map<std::string, double (*)(const Tensor&)> entropies = {
@@ -85,7 +83,9 @@ const std::map<std::string, Diagnostic>& table() {
     };
     for (const auto& [name, entropy] : entropies) {
       all[name] = [entropy = entropy](const Tensors& z) { return entropy(z[0]); };
-      all["unit_" + name] = [entropy = entropy](const Tensors& z) { return entropy(unit(z[0])); };
+      all["unit_" + name] = [entropy = entropy](const Tensors& z) {
+        return entropy(rows_of_unit_variance(z[0]));
+      };
     }
     return all;
   }();

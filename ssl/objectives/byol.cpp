@@ -1,6 +1,5 @@
-#include <cmath>
 #include <invar/ops/elementwise.hpp>
-#include <invar/ops/reduce.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/objectives/byol.hpp>
 #include <invar/ssl/objectives/pieces.hpp>
 
@@ -28,9 +27,8 @@ ObjectiveOutput Byol::compute(const EmbeddedBatch& batch) {
   const Tensor loss = 4 - 4 * cosine;
   if (!options_.entropy) return {loss, {{"cosine", cosine.detach()}}};
 
-  const double length = std::sqrt(static_cast<double>(z[0].size(1)));
   Tensors rows;
-  for (const Tensor& view : z) rows.push_back(normalize(view) * length);
+  for (const Tensor& view : z) rows.push_back(rows_of_unit_variance(view));
   const Tensor entropy = mean_entropy(rows, *options_.entropy);
   return {loss - entropy * options_.entropy->weight,
           {{"cosine", cosine.detach()}, {"entropy", entropy.detach()}}};
