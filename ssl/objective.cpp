@@ -37,13 +37,14 @@ std::unique_ptr<Objective> sized(JsonReader& options, std::int64_t dim) {
 
 ObjectiveMaker vicreg_with(EntropyEstimator estimator) {
   return [estimator](JsonReader& options, std::int64_t) {
-    return std::make_unique<VicregEntropy>(VicregEntropy::read_options(options, estimator));
+    return std::make_unique<VicregEntropy>(options.where(),
+                                           VicregEntropy::read_options(options, estimator));
   };
 }
 
 ObjectiveMaker byol_with(EntropyEstimator estimator) {
   return [estimator](JsonReader& options, std::int64_t dim) {
-    return std::make_unique<Byol>(dim, Byol::read_options(options, estimator));
+    return std::make_unique<Byol>(dim, Byol::read_options(options, estimator), options.where());
   };
 }
 
@@ -157,12 +158,13 @@ std::vector<std::string> objective_names() {
 }
 
 std::unique_ptr<Objective> make_objective(const Json& config, std::int64_t dim) {
-  JsonReader reader(config, "objective");
-  const auto name = reader.require<std::string>("name");
+  const auto name = JsonReader(config, "objective").require<std::string>("name");
   const auto maker = makers().find(name);
   if (maker == makers().end()) {
     fail("objective", "unknown objective \"{}\": {}", name, suggestion(name, objective_names()));
   }
+  JsonReader reader(config, name);
+  reader.get("name", name);
   auto objective = maker->second(reader, dim);
   check(objective != nullptr, "make_objective",
         "expected an objective from the maker of \"{}\", got a null pointer", name);

@@ -105,8 +105,8 @@ class Objective : public nn::Module {
   Needs needs_;
 };
 
-/// Makes an objective from its options (all of the JSON object but the name); `dim` is the width d
-/// of the embeddings.
+/// Makes an objective from its options (all of the JSON object but the name, which is
+/// options.where() and opens the error messages); `dim` is the width d of the embeddings.
 using ObjectiveMaker =
     std::function<std::unique_ptr<Objective>(JsonReader& options, std::int64_t dim)>;
 

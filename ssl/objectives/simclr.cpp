@@ -43,7 +43,7 @@ ObjectiveOutput SimClr::compute(const EmbeddedBatch& batch) {
 SimClr::Options SimClr::read_options(JsonReader& reader) {
   Options o;
   o.temperature = reader.get("temperature", o.temperature);
-  check(o.temperature > 0, "simclr", "expected temperature > 0, got {}", o.temperature);
+  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
   return o;
 }
 

@@ -26,7 +26,7 @@ Tcr::Options Tcr::read_options(JsonReader& reader) {
   o.similarity = reader.get("similarity", o.similarity);
   o.rate = reader.get("rate", o.rate);
   o.eps = reader.get("eps", o.eps);
-  check(o.eps > 0, "tcr", "expected eps > 0, got {}", o.eps);
+  check(o.eps > 0, reader.where(), "expected eps > 0, got {}", o.eps);
   return o;
 }
 

@@ -375,9 +375,12 @@ TEST_CASE("bad options of objectives are named", "[unit]") {
   for (const std::string& name : ssl::objective_names()) {
     INFO(name);
     fails({{"name", name}, {"no_such_option", 1}}, "no_such_option");
+    fails({{"name", name}, {"no_such_option", 1}}, ("[" + name + "]").c_str());
   }
   fails({{"name", "simclr"}, {"temperature", 0.0}}, "temperature > 0");
   fails({{"name", "byol"}, {"base_decay", 1.5}}, "[0, 1]");
+  fails({{"name", "byol_logdet"}, {"base_decay", 1.5}}, "[byol_logdet] expected base_decay");
+  fails({{"name", "mec"}, {"hidden", 0}}, "[mec] expected hidden");
   fails({{"name", "swav"}, {"prototypes", 1}}, "at least 2 prototypes");
   fails({{"name", "sigreg"}, {"knots", 4}}, "odd");
   fails({{"name", "vicreg_pairdist"}, {"bound", "middle"}}, "\"upper\" or \"lower\"");
