@@ -18,7 +18,6 @@
 #include <invar/ssl/objectives/w_mse.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 namespace invar::ssl {
 namespace {
@@ -111,16 +110,10 @@ void check_output(const std::string& name, const ObjectiveOutput& output) {
           what, value.shape());
   };
   check_number("a loss", output.loss);
-  // What else stands in a line of a run's metrics.jsonl.
-  std::set<std::string> taken = {"step", "epoch", "loss", "lr", "train_seconds", "floor"};
   for (const auto& [term, value] : output.terms) {
-    check(
-        taken.insert(term).second, name,
-        "expected terms with names of their own, got another \"{}\": in the log they stand beside "
-        "each other, the loss, its floor, the step, the epoch, the rate and the time",
-        term);
     check_number(fmt::format("a term \"{}\"", term), value);
   }
+  check_term_names(name, output, {});
 }
 
 }  // namespace
@@ -136,6 +129,16 @@ ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
   ObjectiveOutput output = compute(wide);
   check_output(name_, output);
   return output;
+}
+
+void check_term_names(const std::string& objective, const ObjectiveOutput& output,
+                      std::set<std::string> taken) {
+  for (const auto& [term, value] : output.terms) {
+    check(taken.insert(term).second, objective,
+          "expected terms with names of their own, got another \"{}\": in a log they stand beside "
+          "each other and what else is known of a step",
+          term);
+  }
 }
 
 double Objective::target_decay(double) const {
