@@ -258,17 +258,9 @@ std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, c
   NoGrad guard;
   const std::int64_t classes = amax(labels).item<std::int64_t>() + 1;
   const Tensor targets = to(one_hot(labels, classes), DType::f64);
-  const BoundTerms terms =
-      value_or([&] { return bound_terms(z, targets, views[0], views[1], targets); },
-               {.invariance = kNone,
-                .scaled_invariance = kNone,
-                .unlabelled = kNone,
-                .labelled = kNone,
-                .readout = {}});
-  return {{"bound_invariance", terms.invariance},
-          {"bound_labelled", terms.labelled},
-          {"bound_scaled_invariance", terms.scaled_invariance},
-          {"bound_unlabelled", terms.unlabelled}};
+  const auto terms = [&] { return bound_terms(z, targets, views[0], views[1], targets); };
+  const BoundTerms none{kNone, kNone, kNone, kNone, {}};
+  return value_or(terms, none).named();
 }
 
 }  // namespace invar::ssl

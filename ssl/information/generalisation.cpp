@@ -65,6 +65,13 @@ BoundTerms bound_terms(const Tensor& z, const Tensor& y, const Tensor& view, con
   return terms;
 }
 
+std::vector<std::pair<std::string, double>> BoundTerms::named() const {
+  return {{"bound_invariance", invariance},
+          {"bound_scaled_invariance", scaled_invariance},
+          {"bound_unlabelled", unlabelled},
+          {"bound_labelled", labelled}};
+}
+
 double readout_risk(const Readout& readout, const Tensor& z, const Tensor& y) {
   check_targets("readout_risk", z, y);
   NoGrad guard;
