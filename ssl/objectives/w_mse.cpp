@@ -3,7 +3,6 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
-#include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/entropy.hpp>
