@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <filesystem>
 #include <invar/data/dataset.hpp>
 #include <nlohmann/json.hpp>

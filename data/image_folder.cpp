@@ -75,31 +75,9 @@ std::vector<std::string> sorted_images(const fs::path& folder) {
   return files;
 }
 
-}  // namespace
-
-DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& options) {
-  check(options.channels == 1 || options.channels == 3, kOp, "expected channels 1 or 3, got {}",
-        options.channels);
-  check(options.threads >= 0, kOp, "expected threads >= 0, got {}", options.threads);
-  std::vector<std::string> classes;
-  std::vector<std::string> files;
-  std::vector<Sample> samples;
-  try {
-    const auto add = [&](const fs::path& folder, std::int64_t label) {
-      for (std::string& file : sorted_images(folder)) {
-        files.push_back(std::move(file));
-        samples.push_back({{}, label});
-      }
-    };
-    classes = sorted_classes(root);
-    if (classes.empty()) add(root, -1);
-    for (std::size_t c = 0; c < classes.size(); ++c) {
-      add(fs::path(root) / classes[c], static_cast<std::int64_t>(c));
-    }
-  } catch (const fs::filesystem_error& error) {
-    fail(kOp, "expected readable folders below {}, got: {}", root, error.what());
-  }
-
+/// Reads the images of `samples`, each from its file.
+void decode(const std::vector<std::string>& files, const std::string& root,
+            const ImageFolderOptions& options, std::vector<Sample>& samples) {
   std::atomic<std::size_t> next = 0;
   std::atomic<std::int64_t> bytes = 0;
   std::mutex mutex;  // guards the three below
@@ -142,6 +120,33 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
     decode_some();
   }
   if (error) std::rethrow_exception(error);
+}
+
+}  // namespace
+
+DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& options) {
+  check(options.channels == 1 || options.channels == 3, kOp, "expected channels 1 or 3, got {}",
+        options.channels);
+  check(options.threads >= 0, kOp, "expected threads >= 0, got {}", options.threads);
+  std::vector<std::string> classes;
+  std::vector<std::string> files;
+  std::vector<Sample> samples;
+  try {
+    const auto add = [&](const fs::path& folder, std::int64_t label) {
+      for (std::string& file : sorted_images(folder)) {
+        files.push_back(std::move(file));
+        samples.push_back({{}, label});
+      }
+    };
+    classes = sorted_classes(root);
+    if (classes.empty()) add(root, -1);
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+      add(fs::path(root) / classes[c], static_cast<std::int64_t>(c));
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail(kOp, "expected readable folders below {}, got: {}", root, error.what());
+  }
+  decode(files, root, options, samples);
   return std::make_shared<ImageListDataset>(std::move(samples), std::move(classes));
 }
 

@@ -15,7 +15,6 @@
 // Threads: transforms do not change after construction; any number of threads may use one, each
 // with a Canvas of its own.
 #include <array>
-#include <cstdint>
 #include <invar/core/philox.hpp>
 #include <invar/data/pixels.hpp>
 #include <memory>

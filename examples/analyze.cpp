@@ -12,7 +12,6 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <filesystem>
 #include <invar/core/file.hpp>
 #include <invar/core/version.hpp>
@@ -28,10 +27,6 @@
 using namespace invar;
 
 namespace {
-
-void write(const std::filesystem::path& path, const std::string& text) {
-  write_file_atomically(path, [&](FileWriter& file) { file.write(text); });
-}
 
 Json networks(const app::Study& study) {
   Json rows = Json::array();
@@ -76,12 +71,13 @@ void analyze(const app::StudyOptions& options, const std::vector<std::string>& e
       result["notes"].push_back(fmt::format("Not measured: {}.", fmt::join(known.lacking, ", ")));
     }
     for (const Json& figure : result["figures"]) {
-      write(out / (figure["name"].get<std::string>() + ".svg"), app::to_svg(figure));
+      write_file_atomically(out / (figure["name"].get<std::string>() + ".svg"),
+                            app::to_svg(figure));
     }
     analysis["experiments"].push_back(result);
   }
-  write(out / "analysis.json", analysis.dump(1) + "\n");
-  write(out / "index.html", app::to_html(analysis));
+  write_file_atomically(out / "analysis.json", analysis.dump(1) + "\n");
+  write_file_atomically(out / "index.html", app::to_html(analysis));
   fmt::print("wrote {}\n", (out / "index.html").string());
 }
 

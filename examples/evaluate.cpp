@@ -69,9 +69,7 @@ int main(int argc, char** argv) {
     fmt::print("{}\n", result.dump(2));
     const bool printed = std::fflush(stdout) == 0;
     const int error = errno;
-    if (!out.empty()) {
-      write_file_atomically(out, [&](FileWriter& f) { f.write(result.dump(2) + "\n"); });
-    }
+    if (!out.empty()) write_file_atomically(out, result.dump(2) + "\n");
     check(printed, "evaluate", "expected to print the result, got \"{}\"", std::strerror(error));
   } catch (const std::exception& error) {
     app::tell("evaluate: {}", error.what());

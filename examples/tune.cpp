@@ -84,8 +84,7 @@ int main(int argc, char** argv) {
     const std::vector<ConvTiming> timings =
         tune_convolutions([&] { step(branch, experiment.training, views); });
     print(timings);
-    write_file_atomically(out,
-                          [&](FileWriter& f) { f.write(app::to_json(timings).dump(1) + "\n"); });
+    write_file_atomically(out, app::to_json(timings).dump(1) + "\n");
     fmt::print("wrote {}\n", out);
   } catch (const std::exception& error) {
     app::tell("tune: {}", error.what());

@@ -22,6 +22,7 @@
 #include <invar/core/random.hpp>
 #include <invar/nn/module.hpp>
 #include <invar/nn/optim/optimizer.hpp>
+#include <map>
 #include <optional>
 
 namespace invar::nn {
@@ -74,11 +75,10 @@ class CheckpointFolder {
   /// The checkpoint with the largest step; nullopt if there is none.
   std::optional<std::filesystem::path> latest() const;
   std::optional<std::filesystem::path> best() const;
-
- private:
   /// All step-* files by step.
   std::map<std::int64_t, std::filesystem::path> steps() const;
 
+ private:
   std::filesystem::path folder_;
   int keep_last_;
 };

@@ -18,7 +18,6 @@
 #include <invar/ssl/objectives/w_mse.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 namespace invar::ssl {
 namespace {
@@ -37,13 +36,14 @@ std::unique_ptr<Objective> sized(JsonReader& options, std::int64_t dim) {
 
 ObjectiveMaker vicreg_with(EntropyEstimator estimator) {
   return [estimator](JsonReader& options, std::int64_t) {
-    return std::make_unique<VicregEntropy>(VicregEntropy::read_options(options, estimator));
+    return std::make_unique<VicregEntropy>(options.where(),
+                                           VicregEntropy::read_options(options, estimator));
   };
 }
 
 ObjectiveMaker byol_with(EntropyEstimator estimator) {
   return [estimator](JsonReader& options, std::int64_t dim) {
-    return std::make_unique<Byol>(dim, Byol::read_options(options, estimator));
+    return std::make_unique<Byol>(dim, Byol::read_options(options, estimator), options.where());
   };
 }
 
@@ -110,16 +110,10 @@ void check_output(const std::string& name, const ObjectiveOutput& output) {
           what, value.shape());
   };
   check_number("a loss", output.loss);
-  // What else stands in a line of a run's metrics.jsonl.
-  std::set<std::string> taken = {"step", "epoch", "loss", "lr", "train_seconds", "floor"};
   for (const auto& [term, value] : output.terms) {
-    check(
-        taken.insert(term).second, name,
-        "expected terms with names of their own, got another \"{}\": in the log they stand beside "
-        "each other, the loss, its floor, the step, the epoch, the rate and the time",
-        term);
     check_number(fmt::format("a term \"{}\"", term), value);
   }
+  check_term_names(name, output, {});
 }
 
 }  // namespace
@@ -135,6 +129,16 @@ ObjectiveOutput Objective::operator()(const EmbeddedBatch& batch) {
   ObjectiveOutput output = compute(wide);
   check_output(name_, output);
   return output;
+}
+
+void check_term_names(const std::string& objective, const ObjectiveOutput& output,
+                      std::set<std::string> taken) {
+  for (const auto& [term, value] : output.terms) {
+    check(taken.insert(term).second, objective,
+          "expected terms with names of their own, got another \"{}\": in a log they stand beside "
+          "each other and what else is known of a step",
+          term);
+  }
 }
 
 double Objective::target_decay(double) const {
@@ -157,12 +161,13 @@ std::vector<std::string> objective_names() {
 }
 
 std::unique_ptr<Objective> make_objective(const Json& config, std::int64_t dim) {
-  JsonReader reader(config, "objective");
-  const auto name = reader.require<std::string>("name");
+  const auto name = JsonReader(config, "objective").require<std::string>("name");
   const auto maker = makers().find(name);
   if (maker == makers().end()) {
     fail("objective", "unknown objective \"{}\": {}", name, suggestion(name, objective_names()));
   }
+  JsonReader reader(config, name);
+  reader.get("name", name);
   auto objective = maker->second(reader, dim);
   check(objective != nullptr, "make_objective",
         "expected an objective from the maker of \"{}\", got a null pointer", name);

@@ -36,6 +36,7 @@
 #include <invar/nn/module.hpp>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,6 +58,11 @@ struct ObjectiveOutput {
   std::vector<std::pair<std::string, Tensor>> terms;
 };
 
+/// Error, opened by the objective's name, unless the names of the terms differ from each other and
+/// from those `taken`: for a program that logs them beside numbers of its own.
+void check_term_names(const std::string& objective, const ObjectiveOutput& output,
+                      std::set<std::string> taken);
+
 class Objective : public nn::Module {
  public:
   /// What of a batch it uses beside embeddings.
@@ -74,8 +80,7 @@ class Objective : public nn::Module {
   /// modes apply: in eval mode buffers are used but not changed.
   ///
   /// Error, too, if what it computes is not a loss of one number and terms of one number each,
-  /// under names that differ from each other and from what is logged beside them: "loss", "step",
-  /// ...
+  /// under names that differ.
   ObjectiveOutput operator()(const EmbeddedBatch& batch);
   ObjectiveOutput operator()(const Tensors& embeddings) {
     return (*this)(EmbeddedBatch{.embeddings = embeddings});
@@ -105,8 +110,8 @@ class Objective : public nn::Module {
   Needs needs_;
 };
 
-/// Makes an objective from its options (all of the JSON object but the name); `dim` is the width d
-/// of the embeddings.
+/// Makes an objective from its options (all of the JSON object but the name, which is
+/// options.where() and opens the error messages); `dim` is the width d of the embeddings.
 using ObjectiveMaker =
     std::function<std::unique_ptr<Objective>(JsonReader& options, std::int64_t dim)>;
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 #include <invar/core/autograd/grad_mode.hpp>
@@ -16,13 +15,6 @@
 #include "tables.hpp"
 
 namespace invar::app {
-namespace {
-
-/// Of the bound's terms in a row.
-constexpr std::array kTerms = {"bound_invariance", "bound_scaled_invariance", "bound_unlabelled",
-                               "bound_labelled"};
-
-}  // namespace
 
 Json measure_correlation(const Study& study, const Subject& subject,
                          const CorrelationSettings& settings) {
@@ -63,10 +55,7 @@ Json measure_correlation(const Study& study, const Subject& subject,
     }
     const ssl::BoundTerms terms = ssl::bound_terms(
         known.features, targets_of(known.labels, classes), features[0], features[1], view_targets);
-    row[kTerms[0]] = terms.invariance;
-    row[kTerms[1]] = terms.scaled_invariance;
-    row[kTerms[2]] = terms.unlabelled;
-    row[kTerms[3]] = terms.labelled;
+    for (const auto& [name, value] : terms.named()) row[name] = value;
     rows.push_back(row);
     progress.update(++done);
   }
@@ -150,7 +139,7 @@ Json dots(const Json& between, const Json& of_methods, const Json& within) {
 Json report_correlation(const Json& rows) {
   Names names = ssl::diagnostic_names();
   names.push_back("knn");
-  names.insert(names.end(), kTerms.begin(), kTerms.end());
+  for (const auto& [term, value] : ssl::BoundTerms().named()) names.push_back(term);
   std::vector<const Json*> last;
   std::map<std::string, std::vector<const Json*>> runs, methods;
   for (const Json& row : rows) {

@@ -3,10 +3,9 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/ops/convert.hpp>
-#include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
-#include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/entropy.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <map>
 #include <set>
 
@@ -59,7 +58,7 @@ std::map<Key, Tensor> embeddings(const NetworkPair& networks, const Tensor& imag
        {std::pair{"encoder", features},
         std::pair{"expander", apply_in_chunks(networks.expander, features)}}) {
     result[{output, "raw"}] = z;
-    result[{output, "normalised"}] = normalize(z, 1) * std::sqrt(static_cast<double>(z.size(1)));
+    result[{output, "normalised"}] = ssl::rows_of_unit_variance(z);
   }
   return result;
 }

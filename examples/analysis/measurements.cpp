@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <invar/core/error.hpp>
 #include <set>
 #include <utility>

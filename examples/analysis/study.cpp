@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/file.hpp>
 #include <invar/core/random.hpp>
@@ -21,14 +20,13 @@
 
 #include "../common/encoder_file.hpp"
 #include "../common/process.hpp"
+#include "../common/run_directory.hpp"
 #include "../common/scoring.hpp"
 #include "../common/training.hpp"
 
 namespace invar::app {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr const char* kCheckpointPrefix = "step-";
 
 /// f with its argument taken to the device and its value back.
 template <class F>
@@ -58,20 +56,6 @@ Network composed(const NetworkPair& networks) {
   return [networks](const Tensor& x) { return networks.expander(networks.encoder(x)); };
 }
 
-/// step-000000012.safetensors -> 12.
-std::vector<std::pair<std::int64_t, fs::path>> checkpoints_of(const fs::path& run) {
-  std::vector<std::pair<std::int64_t, fs::path>> found;
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(run / "checkpoints", none)) {
-    const std::string name = entry.path().stem().string();
-    if (!name.starts_with(kCheckpointPrefix) || entry.path().extension() != ".safetensors")
-      continue;
-    found.emplace_back(nn::read_training_state(entry.path()).step, entry.path());
-  }
-  std::ranges::sort(found);
-  return found;
-}
-
 bool has_expander(const fs::path& file) {
   const StateDict state = nn::read_model(file);
   return std::ranges::any_of(state, [](const auto& entry) {
@@ -92,7 +76,8 @@ Subject load_subject(const std::string& group, const fs::path& path, Device devi
     check(fs::exists(path / "config.json"), "analyze",
           "expected a run directory, an encoder or a checkpoint, got '{}' without a config.json",
           path.string());
-    subject.checkpoints = checkpoints_of(path);
+    const auto steps = nn::CheckpointFolder(path / "checkpoints").steps();
+    subject.checkpoints.assign(steps.begin(), steps.end());
     subject.saved = static_cast<std::int64_t>(subject.checkpoints.size());
     file = path / "encoder.safetensors";
     if (!fs::exists(file)) {
@@ -181,7 +166,7 @@ void check_groups(const std::vector<Subject>& subjects, const std::set<std::stri
 }  // namespace
 
 Subject read_measured(const fs::path& file) {
-  const Json json = parse_json(read_file(file), file.string());
+  const Json json = read_json(file);
   check(json.is_object() && json.contains("study") && json.contains("network"), "analyze",
         "expected what an analysis has kept of a network (networks/*.json), got '{}'",
         file.string());
@@ -220,19 +205,11 @@ void write_measured(const Subject& subject, const fs::path& file) {
 }
 
 NetworkPair load_pair(const fs::path& checkpoint, Device device) {
-  const SafetensorsFile file(checkpoint);
-  const auto config = file.metadata().find("config");
-  check(config != file.metadata().end(), "analyze",
-        "expected a checkpoint of pretrain, got '{}' without its configuration",
-        checkpoint.string());
-  const Experiment experiment(parse_json(config->second, file.path().string()));
+  const Experiment experiment(config_of(SafetensorsFile(checkpoint)));
   const StateDict state = nn::read_model(checkpoint);
-  const StateDict encoder_state = nn::select(state, "encoder.");
-  const auto first = encoder_state.find("conv1.weight");
-  check(first != encoder_state.end(), "analyze", "expected an encoder in '{}', got none",
-        checkpoint.string());
-  const auto branch = std::make_shared<Branch>(experiment, static_cast<int>(first->second.size(1)));
-  branch->encoder.load_state_dict(encoder_state);
+  const StateDict encoder = nn::select(state, "encoder.");
+  const auto branch = std::make_shared<Branch>(experiment, channels_of(encoder, checkpoint));
+  branch->encoder.load_state_dict(encoder);
   branch->expander.load_state_dict(nn::select(state, "expander."));
   return pair_of(branch, device);
 }
@@ -247,10 +224,7 @@ Study::Study(const StudyOptions& options) : seed(options.seed), device(options.d
   const auto first = std::ranges::find(subjects, true, &Subject::trained);
   check(first != subjects.end(), "analyze", "expected a trained network, got controls only");
   Json config = first->config;
-  if (!options.data.empty()) {
-    config["data"] = parse_json(options.data, "--data");
-    check(config["data"].is_object(), "--data", "expected a JSON object, got {}", options.data);
-  }
+  replace_data(config, options.data);
   data = config["data"];
   test_view = config["test_view"];
   views = config["views"];

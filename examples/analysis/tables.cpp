@@ -4,7 +4,6 @@
 #include <cmath>
 #include <invar/ssl/information/statistics.hpp>
 #include <limits>
-#include <map>
 
 namespace invar::app {
 namespace {

@@ -24,10 +24,7 @@ void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder,
 
 TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data) {
   const SafetensorsFile file(path);
-  const auto config = file.metadata().find(kConfig);
-  check(config != file.metadata().end(), "load_encoder",
-        "expected a checkpoint or encoder of pretrain, got '{}' without its configuration",
-        path.string());
+  Json json = config_of(file);
   StateDict state;
   const bool averaged =
       !file.contains(kFirstWeight) && file.contains(std::string("ema/") + kFirstWeight);
@@ -38,23 +35,36 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   } else {
     state = nn::select(nn::read_model(path), "encoder.");
   }
-  const auto first = state.find(kFirstWeight);
-  check(first != state.end() && first->second.dim() == 4, "load_encoder",
-        "expected an encoder with a weight \"{}\", got none in '{}'", kFirstWeight, path.string());
-  Json json = parse_json(config->second, path.string());
   // Held out for choosing settings: an encoder that is there is measured on test images.
   if (json.contains("evaluation") && json["evaluation"].is_object()) {
     json["evaluation"].erase("held_out");
   }
-  TrainedEncoder trained{
-      json, Experiment(json).make_encoder(static_cast<int>(first->second.size(1))), averaged};
+  TrainedEncoder trained{json, Experiment(json).make_encoder(channels_of(state, path)), averaged};
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();
-  if (!data.empty()) {
-    trained.config["data"] = parse_json(data, "--data");
-    check(trained.config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
-  }
+  replace_data(trained.config, data);
   return trained;
+}
+
+Json config_of(const SafetensorsFile& file) {
+  const auto config = file.metadata().find(kConfig);
+  check(config != file.metadata().end(), "load_encoder",
+        "expected a checkpoint or encoder of pretrain, got '{}' without its configuration",
+        file.path().string());
+  return parse_json(config->second, file.path().string());
+}
+
+int channels_of(const StateDict& encoder, const std::filesystem::path& path) {
+  const auto first = encoder.find(kFirstWeight);
+  check(first != encoder.end() && first->second.dim() == 4, "load_encoder",
+        "expected an encoder with a weight \"{}\", got none in '{}'", kFirstWeight, path.string());
+  return static_cast<int>(first->second.size(1));
+}
+
+void replace_data(Json& config, const std::string& data) {
+  if (data.empty()) return;
+  config["data"] = parse_json(data, "--data");
+  check(config["data"].is_object(), "--data", "expected a JSON object, got {}", data);
 }
 
 void check_channels(const TrainedEncoder& trained, const Dataset& images) {

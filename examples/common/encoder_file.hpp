@@ -5,6 +5,7 @@
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
 #include <invar/nn/resnet.hpp>
+#include <invar/nn/safetensors.hpp>
 #include <nlohmann/json.hpp>
 
 namespace invar::app {
@@ -21,9 +22,17 @@ struct TrainedEncoder {
 void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder, const Json& config);
 
 /// Reads a file of save_encoder, or the encoder of a checkpoint (its average if there is one).
-/// Error if the file does not hold a configuration. `data`, as JSON, replaces the configuration's
-/// data set unless it is empty: the programs' option --data.
+/// Error if the file does not hold a configuration. `data`: see replace_data.
 TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data);
+
+/// The configuration that a file of pretrain holds. Error if there is none.
+Json config_of(const SafetensorsFile& file);
+
+/// Of the images that an encoder of this state takes. Error, naming the file, if it is none.
+int channels_of(const StateDict& encoder, const std::filesystem::path& path);
+
+/// Replaces the configuration's data set unless `data` is empty: the programs' option --data.
+void replace_data(Json& config, const std::string& data);
 
 /// Error unless the encoder takes images of this data set.
 void check_channels(const TrainedEncoder& trained, const Dataset& images);

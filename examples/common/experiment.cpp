@@ -4,9 +4,6 @@
 #include <invar/core/allocator.hpp>
 #include <invar/core/progress.hpp>
 #include <invar/core/random.hpp>
-#include <invar/nn/optim/adam.hpp>
-#include <invar/nn/optim/lars.hpp>
-#include <invar/nn/optim/sgd.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 #include <iterator>
 
@@ -15,9 +12,6 @@
 
 namespace invar::app {
 namespace {
-
-/// An object of the configuration, {} if it is left out.
-Json section(const Json& config, const char* key) { return config.value(key, Json::object()); }
 
 void check_name(const std::string& what, const std::string& name,
                 const std::vector<std::string>& known) {
@@ -152,43 +146,29 @@ ssl::ExpanderOptions read_expander(const Json& json) {
   return o;
 }
 
-struct EncoderConfig {
-  int depth;
-  nn::ResNetOptions options;  ///< but for the number of input channels, which the data decides
-};
-
-EncoderConfig read_encoder(const Json& json) {
+EncoderOptions read_encoder(const Json& json) {
   JsonReader reader(json, "encoder");
   const auto name = reader.get<std::string>("name", "resnet18");
   check_name("encoder", name, {"resnet18", "resnet34", "resnet50"});
-  EncoderConfig o{.depth = name == "resnet18" ? 18 : name == "resnet34" ? 34 : 50, .options = {}};
+  EncoderOptions o{.depth = name == "resnet18" ? 18 : name == "resnet34" ? 34 : 50, .resnet = {}};
   const auto stem = reader.get<std::string>("stem", "cifar");
   check_name("encoder", stem, {"cifar", "imagenet"});
-  o.options.stem = stem == "cifar" ? nn::Stem::cifar : nn::Stem::imagenet;
-  o.options.activation = nn::parse_activation(reader.get<std::string>("activation", "relu"));
-  o.options.width = reader.get("width", o.options.width);
-  o.options.zero_init_residual = reader.get("zero_init_residual", o.options.zero_init_residual);
-  o.options.cifar_padding = reader.get("cifar_padding", o.options.cifar_padding);
-  o.options.pool_size = reader.get("pool_size", o.options.pool_size);
+  o.resnet.stem = stem == "cifar" ? nn::Stem::cifar : nn::Stem::imagenet;
+  o.resnet.activation = nn::parse_activation(reader.get<std::string>("activation", "relu"));
+  o.resnet.width = reader.get("width", o.resnet.width);
+  o.resnet.zero_init_residual = reader.get("zero_init_residual", o.resnet.zero_init_residual);
+  o.resnet.cifar_padding = reader.get("cifar_padding", o.resnet.cifar_padding);
+  o.resnet.pool_size = reader.get("pool_size", o.resnet.pool_size);
   reader.finish();
-  check(o.options.width >= 1 && o.options.pool_size >= 1 && o.options.cifar_padding >= 0, "encoder",
+  check(o.resnet.width >= 1 && o.resnet.pool_size >= 1 && o.resnet.cifar_padding >= 0, "encoder",
         "expected width >= 1, pool_size >= 1 and cifar_padding >= 0, got {}, {} and {}",
-        o.options.width, o.options.pool_size, o.options.cifar_padding);
+        o.resnet.width, o.resnet.pool_size, o.resnet.cifar_padding);
   return o;
 }
 
-struct OptimizerConfig {
-  std::string name;
-  double lr;
-  nn::SGDOptions sgd;
-  nn::LARSOptions lars;
-  nn::AdamOptions adam;
-  nn::AdamWOptions adamw;
-};
-
-OptimizerConfig read_optimizer(const Json& json, std::int64_t batch_size) {
+OptimizerOptions read_optimizer(const Json& json, std::int64_t batch_size) {
   JsonReader reader(json, "optimizer");
-  OptimizerConfig o;
+  OptimizerOptions o;
   o.name = reader.get<std::string>("name", "adamw");
   check_name("optimizer", o.name, {"sgd", "lars", "lars_clipped", "adam", "adamw"});
   // "lr_per_256": the rate for a batch of 256, scaled linearly to the batch.
@@ -218,63 +198,65 @@ OptimizerConfig read_optimizer(const Json& json, std::int64_t batch_size) {
   return o;
 }
 
-std::unique_ptr<nn::Schedule> read_schedule(const Json& json, double lr, std::int64_t epochs,
-                                            std::int64_t steps_per_epoch) {
+ScheduleOptions read_schedule(const Json& json, double lr, std::int64_t epochs) {
   JsonReader reader(json, "schedule");
+  ScheduleOptions options;
   const auto name = reader.get<std::string>("name", "warmup_cosine");
   check_name("schedule", name, {"warmup_cosine", "constant"});
-  if (name == "constant") {
+  nn::WarmupCosineOptions& o = options.cosine;
+  o.base_lr = lr;
+  options.constant = name == "constant";
+  if (options.constant) {
     reader.finish();
-    return std::make_unique<nn::ConstantSchedule>(lr);
+    return options;
   }
-  nn::WarmupCosineOptions o{.base_lr = lr, .total_steps = epochs * steps_per_epoch};
   check(!(reader.has("warmup_steps") && reader.has("warmup_epochs")), "schedule",
         "expected at most one of \"warmup_steps\" and \"warmup_epochs\"");
   o.warmup_steps = reader.get<std::int64_t>("warmup_steps", 0);
   check(o.warmup_steps >= 0, "schedule", "expected warmup_steps >= 0, got {}", o.warmup_steps);
-  const auto warmup_epochs = reader.get<std::int64_t>("warmup_epochs", 0);
+  options.warmup_epochs = reader.get("warmup_epochs", options.warmup_epochs);
   check(
-      warmup_epochs >= 0 && warmup_epochs < epochs, "schedule",
+      options.warmup_epochs >= 0 && options.warmup_epochs < epochs, "schedule",
       "expected a warm-up shorter than the training of {} epochs, got {}: train longer or shorten "
       "the warm-up",
-      epochs, warmup_epochs);
-  if (warmup_epochs > 0) o.warmup_steps = warmup_epochs * steps_per_epoch;
+      epochs, options.warmup_epochs);
   o.start_lr = reader.get("start_lr", o.start_lr);
   o.end_lr = reader.get("end_lr", o.end_lr);
   check(o.start_lr >= 0 && o.end_lr >= 0, "schedule",
         "expected start_lr and end_lr of at least 0, got {} and {}", o.start_lr, o.end_lr);
   o.warmup_reaches_base = reader.get("warmup_reaches_base", o.warmup_reaches_base);
   reader.finish();
-  return std::make_unique<nn::WarmupCosine>(o);
+  return options;
 }
 
 }  // namespace
 
+void check_device(Device device) {
+  allocator(device);  // says what is lacking
+}
+
 Device usable_device(const std::string& name) {
   const Device device = parse_device(name);
-  allocator(device);  // says what is lacking
+  check_device(device);
   return device;
 }
 
-Experiment::Experiment(const Json& config) : config_(config) {
+Experiment::Experiment(const Json& config) {
   JsonReader reader(config, "config");
   seed = reader.get<std::uint64_t>("seed", 0);
-  reader.require<Json>("data");
+  data_ = reader.require<Json>("data");
   views = make_views(reader.require<Json>("views"));
   check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
   test_view = make_pipeline(reader.require<Json>("test_view"));
-  reader.require<Json>("objective");
+  objective_ = reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
   checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));
   diagnostics = read_diagnostics(reader.get("diagnostics", Json::object()));
   evaluation = read_evaluation(reader.get("evaluation", Json::object()));
-  read_encoder(reader.get("encoder", Json::object()));
-  reader.get("expander", Json::object());
-  const OptimizerConfig optimizer =
-      read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
-  // The real number of steps is known once the data is loaded; names and keys are checked here.
-  read_schedule(reader.get("schedule", Json::object()), optimizer.lr, training.epochs,
-                std::int64_t{1} << 32);
+  encoder_ = read_encoder(reader.get("encoder", Json::object()));
+  expander_ = read_expander(reader.get("expander", Json::object()));
+  optimizer_ = read_optimizer(reader.require<Json>("optimizer"), training.batch_size);
+  schedule_ = read_schedule(reader.get("schedule", Json::object()), optimizer_.lr, training.epochs);
   reader.finish();
 }
 
@@ -283,7 +265,7 @@ DatasetPtr Experiment::load(Split split) const {
   std::unique_ptr<Progress> progress;
   const std::int64_t held_out = evaluation.held_out;
   const Split source = held_out > 0 ? Split::train : split;
-  DatasetPtr images = make_dataset(config_["data"], source, [&](std::int64_t done, std::int64_t n) {
+  DatasetPtr images = make_dataset(data_, source, [&](std::int64_t done, std::int64_t n) {
     if (!progress) progress = std::make_unique<Progress>(label, "images", n);
     progress->update(done);
   });
@@ -299,25 +281,21 @@ DatasetPtr Experiment::load(Split split) const {
 }
 
 nn::ResNet Experiment::make_encoder(int channels) const {
-  EncoderConfig encoder = read_encoder(section(config_, "encoder"));
-  encoder.options.in_channels = channels;
-  return nn::ResNet(encoder.depth, encoder.options);
+  nn::ResNetOptions options = encoder_.resnet;
+  options.in_channels = channels;
+  return nn::ResNet(encoder_.depth, options);
 }
 
 nn::Sequential Experiment::make_expander(std::int64_t features) const {
-  return ssl::make_expander(features, read_expander(section(config_, "expander")));
+  return ssl::make_expander(features, expander_);
 }
 
 std::unique_ptr<ssl::Objective> Experiment::make_objective() const {
-  return ssl::make_objective(config_["objective"], embedding_dim());
-}
-
-std::int64_t Experiment::embedding_dim() const {
-  return read_expander(section(config_, "expander")).layers.back();
+  return ssl::make_objective(objective_, embedding_dim());
 }
 
 std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& model) const {
-  const OptimizerConfig o = read_optimizer(config_["optimizer"], training.batch_size);
+  const OptimizerOptions& o = optimizer_;
   if (o.name == "sgd") return std::make_unique<nn::SGD>(model, o.sgd);
   if (o.name == "adam") return std::make_unique<nn::Adam>(model, o.adam);
   if (o.name == "adamw") return std::make_unique<nn::AdamW>(model, o.adamw);
@@ -325,9 +303,11 @@ std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& mode
 }
 
 std::unique_ptr<nn::Schedule> Experiment::make_schedule(std::int64_t steps_per_epoch) const {
-  return read_schedule(section(config_, "schedule"),
-                       read_optimizer(config_["optimizer"], training.batch_size).lr,
-                       training.epochs, steps_per_epoch);
+  nn::WarmupCosineOptions o = schedule_.cosine;
+  if (schedule_.constant) return std::make_unique<nn::ConstantSchedule>(o.base_lr);
+  o.total_steps = training.epochs * steps_per_epoch;
+  if (schedule_.warmup_epochs > 0) o.warmup_steps = schedule_.warmup_epochs * steps_per_epoch;
+  return std::make_unique<nn::WarmupCosine>(o);
 }
 
 }  // namespace invar::app

@@ -1,7 +1,8 @@
 #pragma once
-// Experiment: a JSON configuration, checked and turned into objects. Everything is read up front,
-// so a misspelt key stops a run before it starts. docs/configuration.md has every key, and a test
-// that keeps it so.
+// Experiment: a JSON configuration, checked and turned into objects. All of it is read up front, so
+// a misspelt key stops a program before it starts, but for two: the data set's options are read
+// with its files, the objective's where it is made, since evaluate need not know one of a program's
+// own. docs/configuration.md has every key, and a test that keeps it so.
 //
 //   {"seed": 0,
 //    "data":       {"name": "fashion_mnist"},                  data/dataset.hpp
@@ -21,8 +22,11 @@
 #include <invar/core/json_reader.hpp>
 #include <invar/data/dataset.hpp>
 #include <invar/data/pipeline.hpp>
+#include <invar/nn/optim/adam.hpp>
+#include <invar/nn/optim/lars.hpp>
 #include <invar/nn/optim/optimizer.hpp>
 #include <invar/nn/optim/schedule.hpp>
+#include <invar/nn/optim/sgd.hpp>
 #include <invar/nn/resnet.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/conv_choices.hpp>
@@ -87,12 +91,35 @@ struct EvaluationOptions {
   ssl::LinearProbeOptions linear;
 };
 
-/// The device of that name. Error if this build or this machine does not have it.
+struct EncoderOptions {
+  int depth;
+  nn::ResNetOptions resnet;  ///< but for the number of input channels, which the data decides
+};
+
+struct OptimizerOptions {
+  std::string name;
+  double lr;
+  nn::SGDOptions sgd;
+  nn::LARSOptions lars;
+  nn::AdamOptions adam;
+  nn::AdamWOptions adamw;
+};
+
+struct ScheduleOptions {
+  bool constant = false;
+  nn::WarmupCosineOptions cosine;  ///< but for the number of steps, which the data decides
+  std::int64_t warmup_epochs = 0;  ///< instead of its warmup_steps
+};
+
+/// Error if this build or this machine does not have the device.
+void check_device(Device device);
+/// The device of that name, checked.
 Device usable_device(const std::string& name);
 
 class Experiment {
  public:
-  /// Checks names and keys; whether the device exists here is for those who use it.
+  /// Checks names and keys; whether the device exists here is for those who use it, and what data
+  /// and objective are made of for those who make them.
   explicit Experiment(const Json& config);
 
   DatasetPtr load(Split split) const;
@@ -100,7 +127,7 @@ class Experiment {
   nn::Sequential make_expander(std::int64_t features) const;
   /// For embeddings as wide as the expander's last layer.
   std::unique_ptr<ssl::Objective> make_objective() const;
-  std::int64_t embedding_dim() const;
+  std::int64_t embedding_dim() const { return expander_.layers.back(); }
   std::unique_ptr<nn::Optimizer> make_optimizer(const nn::Module& model) const;
   std::unique_ptr<nn::Schedule> make_schedule(std::int64_t steps_per_epoch) const;
 
@@ -113,7 +140,11 @@ class Experiment {
   EvaluationOptions evaluation;
 
  private:
-  Json config_;
+  Json data_, objective_;
+  EncoderOptions encoder_;
+  ssl::ExpanderOptions expander_;
+  OptimizerOptions optimizer_;
+  ScheduleOptions schedule_;
 };
 
 }  // namespace invar::app

@@ -66,19 +66,18 @@ void evaluate(const Experiment& experiment, nn::Module& encoder, const DatasetPt
   std::fflush(stdout);
 }
 
-int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
-  const auto start = std::chrono::steady_clock::now();
-  const Experiment experiment(run.config());
-  try_objective(experiment);  // what is wrong with it is told before the data is read
+/// What holds for the whole process; tells what makes it slow.
+void apply_settings(const Experiment& experiment) {
+  const TrainingOptions& options = experiment.training;
   manual_seed(experiment.seed);
-  set_conv_algorithm(experiment.training.conv_algorithm);
-  set_conv_choices(experiment.training.conv_choices);
-  cuda::set_allow_tf32(experiment.training.allow_tf32);
-  cuda::use_deterministic_algorithms(experiment.training.deterministic);
-  cuda::set_benchmark(experiment.training.benchmark);
-  cuda::set_workspace_limit(static_cast<std::size_t>(experiment.training.workspace_mb) << 20);
-  if (experiment.training.precision == DType::bf16 &&
-      experiment.training.device.type == DeviceType::cpu && !has_native_bf16()) {
+  set_conv_algorithm(options.conv_algorithm);
+  set_conv_choices(options.conv_choices);
+  cuda::set_allow_tf32(options.allow_tf32);
+  cuda::use_deterministic_algorithms(options.deterministic);
+  cuda::set_benchmark(options.benchmark);
+  cuda::set_workspace_limit(static_cast<std::size_t>(options.workspace_mb) << 20);
+  if (options.precision == DType::bf16 && options.device.type == DeviceType::cpu &&
+      !has_native_bf16()) {
     tell(
         "pretrain: this processor has no bf16 instructions: bf16 works, but is slower than f32 "
         "here");
@@ -86,6 +85,13 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   if (const std::string advice = openblas_advice(); !advice.empty()) {
     tell("pretrain: {}", advice);
   }
+}
+
+int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
+  const auto start = std::chrono::steady_clock::now();
+  const Experiment experiment(run.config());
+  try_objective(experiment);  // what is wrong with it is told before the data is read
+  apply_settings(experiment);
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
   const DatasetPtr test =
@@ -173,8 +179,7 @@ int pretrain_main(int argc, char** argv) {
     for (const std::string& assignment : overrides) apply_override(config, assignment);
     if (seed) config["seed"] = *seed;
     inline_conv_choices(config);
-    const Experiment checked(config);
-    usable_device(to_string(checked.training.device));
+    check_device(Experiment(config).training.device);
     return pretrain(RunDirectory::create(out, config), false, profile);
   } catch (const std::exception& error) {
     tell("pretrain: {}", error.what());

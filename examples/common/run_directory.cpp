@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <fstream>
 #include <invar/core/file.hpp>
 #include <invar/core/version.hpp>
 #include <invar/ops/machine.hpp>
@@ -132,7 +131,7 @@ void RunDirectory::cut_metrics(std::int64_t last_step) {
     if (parsed["step"].get<std::int64_t>() <= last_step) kept += line + "\n";
     at = end + 1;
   }
-  write_file_atomically(path_ / kMetrics, [&](FileWriter& file) { file.write(kept); });
+  write_file_atomically(path_ / kMetrics, kept);
 }
 
 std::vector<std::string> RunDirectory::record_environment(Device device) const {
@@ -162,7 +161,7 @@ std::vector<std::string> RunDirectory::record_environment(Device device) const {
 }
 
 void RunDirectory::write_json(const char* name, const Json& json) const {
-  write_file_atomically(path_ / name, [&](FileWriter& file) { file.write(json.dump(2) + "\n"); });
+  write_file_atomically(path_ / name, json.dump(2) + "\n");
 }
 
 Json read_json(const fs::path& path) { return parse_json(read_file(path), path.string()); }

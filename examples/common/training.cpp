@@ -13,6 +13,7 @@
 #include <invar/ops/index.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
+#include <set>
 
 #include "encoder_file.hpp"
 #include "scoring.hpp"
@@ -24,6 +25,10 @@ namespace {
 /// a run needs to go on.
 constexpr const char* kPlans = "conv_plans";
 constexpr const char* kOwn = "pretrain";
+
+/// What log_step writes beside the objective's terms.
+const std::set<std::string> kLoggedBesideTerms = {"step", "epoch",         "loss",
+                                                  "lr",   "train_seconds", "floor"};
 
 /// So many steps a GPU may be behind.
 constexpr std::size_t kStepsAhead = 8;
@@ -141,7 +146,9 @@ void try_objective(const Experiment& experiment) {
     objective->target_decay(0);
   }
   if (objective->needs().labels) batch.labels = zeros({n}, {.dtype = DType::i64, .device = device});
-  (*objective)(batch).loss.backward();
+  const ssl::ObjectiveOutput output = (*objective)(batch);
+  ssl::check_term_names(objective->name(), output, kLoggedBesideTerms);
+  output.loss.backward();
 }
 
 namespace {

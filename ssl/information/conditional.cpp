@@ -1,12 +1,10 @@
 #include <cmath>
-#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/linalg.hpp>
-#include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
-#include <invar/ops/view.hpp>
 #include <invar/ssl/information/conditional.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <numbers>
 
 namespace invar::ssl {
@@ -37,19 +35,12 @@ Tensor conditional_isotropic(const Tensor& mu, const Tensor& mu_other, double s2
          static_cast<double>(mu.size(-1)) * std::log(2 * std::numbers::pi * s2) / 2;
 }
 
-// As in logdet_entropy, the smaller of the two Gram matrices is factorised, in f64.
 Tensor conditional_fitted(const Tensor& z, const Tensor& z_other, double beta) {
   check_pair("conditional_fitted", z, z_other);
   const std::int64_t n = z.size(-2), d = z.size(-1);
   check(beta > 0 || (beta == 0 && n >= d), "conditional_fitted",
         "expected beta > 0{}, got beta {} for {}", n >= d ? " or beta = 0" : "", beta, z.shape());
-  const Tensor x = (z - z_other) / std::sqrt(static_cast<double>(n));
-  const Tensor gram = n < d ? matmul(x, transpose(x)) : matmul(transpose(x), x);
-  const Tensor regularised =
-      to(gram, DType::f64) + eye(std::min(n, d), -1, {DType::f64, z.device()}) * beta;
-  double constant = -static_cast<double>(d) * std::log(2 * std::numbers::pi * std::numbers::e) / 2;
-  if (n < d) constant -= static_cast<double>(d - n) * std::log(beta) / 2;
-  return to(logdet(regularised) * -0.5 + constant, z.dtype());
+  return -logdet_entropy_of_rows((z - z_other) / std::sqrt(static_cast<double>(n)), beta);
 }
 
 Tensor conditional_published(const Tensor& mu, const Tensor& mu_other, const Tensor& sigma,

@@ -16,6 +16,7 @@
 #include <invar/ssl/information/entropy.hpp>
 #include <invar/ssl/information/generalisation.hpp>
 #include <invar/ssl/information/normality.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/information/representation.hpp>
 #include <limits>
 #include <map>
@@ -52,9 +53,6 @@ double mean_of_valid(const Tensor& x) {
 
 double mean_p_value(const Tensor& z) { return mean_of_valid(normal_test(z).p_value); }
 
-/// Rows of length sqrt(d).
-Tensor unit(const Tensor& z) { return normalize(z) * std::sqrt(static_cast<double>(z.size(1))); }
-
 const std::map<std::string, Diagnostic>& table() {
   static const std::map<std::string, Diagnostic> diagnostics = [] {
     const std::map<std::string, double (*)(const Tensor&)> entropies = {
@@ -85,7 +83,9 @@ const std::map<std::string, Diagnostic>& table() {
     };
     for (const auto& [name, entropy] : entropies) {
       all[name] = [entropy = entropy](const Tensors& z) { return entropy(z[0]); };
-      all["unit_" + name] = [entropy = entropy](const Tensors& z) { return entropy(unit(z[0])); };
+      all["unit_" + name] = [entropy = entropy](const Tensors& z) {
+        return entropy(rows_of_unit_variance(z[0]));
+      };
     }
     return all;
   }();
@@ -258,17 +258,9 @@ std::vector<std::pair<std::string, double>> bound_diagnostics(const Tensor& z, c
   NoGrad guard;
   const std::int64_t classes = amax(labels).item<std::int64_t>() + 1;
   const Tensor targets = to(one_hot(labels, classes), DType::f64);
-  const BoundTerms terms =
-      value_or([&] { return bound_terms(z, targets, views[0], views[1], targets); },
-               {.invariance = kNone,
-                .scaled_invariance = kNone,
-                .unlabelled = kNone,
-                .labelled = kNone,
-                .readout = {}});
-  return {{"bound_invariance", terms.invariance},
-          {"bound_labelled", terms.labelled},
-          {"bound_scaled_invariance", terms.scaled_invariance},
-          {"bound_unlabelled", terms.unlabelled}};
+  const auto terms = [&] { return bound_terms(z, targets, views[0], views[1], targets); };
+  const BoundTerms none{kNone, kNone, kNone, kNone, {}};
+  return value_or(terms, none).named();
 }
 
 }  // namespace invar::ssl

@@ -1,14 +1,13 @@
 #include <cmath>
 #include <invar/core/autograd/grad_mode.hpp>
-#include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
-#include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/entropy.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <numbers>
 
 namespace invar::ssl {
@@ -20,11 +19,6 @@ void check_samples(const char* op, const Tensor& z, std::int64_t least) {
   check_floating(op, z.dtype());
   check(z.dim() >= 2 && z.size(-2) >= least && z.size(-1) >= 1, op,
         "expected samples [.., n, d] with n >= {} and d >= 1, got {}", least, z.shape());
-}
-
-/// x with x^T x = covariance(z).
-Tensor centred(const Tensor& z) {
-  return (z - mean(z, {-2}, /*keepdim=*/true)) / std::sqrt(static_cast<double>(z.size(-2) - 1));
 }
 
 }  // namespace
@@ -43,18 +37,12 @@ Tensor gaussian_entropy(const Tensor& sigma) {
 
 Tensor logdet_entropy(const Tensor& z, const LogDetOptions& options) {
   check_samples("logdet_entropy", z, 2);
-  const std::int64_t n = z.size(-2), d = z.size(-1), size = std::min(n, d);
+  const std::int64_t n = z.size(-2), d = z.size(-1);
   check(options.beta > 0 || (options.beta == 0 && n > d), "logdet_entropy",
         "expected beta > 0{}, got beta {} for {}", n > d ? " or beta = 0" : "", options.beta,
         z.shape());
-  const Tensor x = centred(z);
-  const Tensor gram = n < d ? matmul(x, transpose(x)) : matmul(transpose(x), x);
-  const Tensor regularised =
-      to(gram, DType::f64) + eye(size, -1, {DType::f64, z.device()}) * options.beta;
-  double constant = static_cast<double>(d) * kLog2PiE / 2;
-  if (n < d) constant += static_cast<double>(d - n) * std::log(options.beta) / 2;
-  if (options.correct_bias) constant -= wishart_bias(n, d);
-  return to(logdet(regularised) * 0.5 + constant, z.dtype());
+  return logdet_entropy_of_rows(centred(z), options.beta,
+                                options.correct_bias ? wishart_bias(n, d) : 0);
 }
 
 double digamma(double x) {
@@ -118,12 +106,9 @@ double pairwise_s2(const Tensor& z, PairwiseBound bound) {
   check_samples("pairwise_s2", z, 2);
   check(z.dim() == 2, "pairwise_s2", "expected samples [n, d], got {}", z.shape());
   NoGrad guard;
-  const std::int64_t n = z.size(0);
-  const Tensor pairs = to(triu(ones({n, n}, {z.dtype(), z.device()}), 1), DType::boolean);
-  const Tensor sorted = sort(masked_select(squared_distances(z), pairs)).values;
-  const double median = select(sorted, 0, (sorted.numel() - 1) / 2).item();
+  const double median = lower_median(above_diagonal(squared_distances(z)));
   check(median > 0, "pairwise_s2", "expected samples that differ, got half of the pairs equal");
-  return median / (pairwise_constant(bound) * std::log(static_cast<double>(n)));
+  return median / (pairwise_constant(bound) * std::log(static_cast<double>(z.size(0))));
 }
 
 }  // namespace invar::ssl

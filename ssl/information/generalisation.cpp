@@ -7,6 +7,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/generalisation.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <limits>
 
 namespace invar::ssl {
@@ -29,7 +30,7 @@ Readout least_squares_readout(const Tensor& features, const Tensor& targets) {
   NoGrad guard;
   const Tensor z = exact(features), y = exact(targets);
   const bool wide = z.size(0) < z.size(1);
-  const auto [values, vectors] = eigh(wide ? matmul(z, transpose(z)) : matmul(transpose(z), z));
+  const auto [values, vectors] = eigh(smaller_gram(z));
   const double tolerance = amax(values).item() * 1e-12;
   const Tensor used = gt(values, tolerance);
   const Tensor inverse = where(used, reciprocal(values), 0.0);
@@ -62,6 +63,13 @@ BoundTerms bound_terms(const Tensor& z, const Tensor& y, const Tensor& view, con
                          ? 2 * least_squares_readout(view, unlabelled_targets).residual
                          : std::numeric_limits<double>::quiet_NaN();
   return terms;
+}
+
+std::vector<std::pair<std::string, double>> BoundTerms::named() const {
+  return {{"bound_invariance", invariance},
+          {"bound_scaled_invariance", scaled_invariance},
+          {"bound_unlabelled", unlabelled},
+          {"bound_labelled", labelled}};
 }
 
 double readout_risk(const Readout& readout, const Tensor& z, const Tensor& y) {

@@ -18,6 +18,9 @@
 // vacuous values.
 #include <cstdint>
 #include <invar/core/tensor.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace invar::ssl {
 
@@ -42,6 +45,8 @@ struct BoundTerms {
   double sum() const { return scaled_invariance + unlabelled + labelled; }
   /// True iff the sum is at least 1, the risk of predicting 0.
   bool vacuous() const { return !(sum() < 1); }
+  /// The four by name, as they are logged: "bound_invariance", ...
+  std::vector<std::pair<std::string, double>> named() const;
 };
 
 /// From the labelled features z [n, d] with targets y [n, c], and two views [m, d] of unlabelled

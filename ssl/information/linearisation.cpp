@@ -3,6 +3,7 @@
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/observer.hpp>
+#include <invar/core/scoped_value.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -51,12 +52,7 @@ Tensor pulled_back(const char* op, const SampleFunction& f, const Tensor& x,
 class PatternObserver final : public Observer {
  public:
   explicit PatternObserver(ActivationPattern& pattern)
-      : pattern_(pattern), previous_(current_observer) {
-    current_observer = this;
-  }
-  ~PatternObserver() { current_observer = previous_; }
-  PatternObserver(const PatternObserver&) = delete;
-  PatternObserver& operator=(const PatternObserver&) = delete;
+      : pattern_(pattern), observing_(current_observer, this) {}
 
   void begins(const KernelCall& call) override {
     const bool rectifier =
@@ -74,13 +70,12 @@ class PatternObserver final : public Observer {
     const Watched watched = open_.back();
     open_.pop_back();
     if (!watched.output.defined()) return;
-    current_observer = nullptr;
+    const ScopedValue<Observer*> nobody(current_observer, nullptr);
     if (watched.rectifier) {
       pattern_.masks.push_back(gt(watched.output, 0.0));
     } else {
       pattern_.argmax.push_back(watched.output);
     }
-    current_observer = this;
   }
   std::int64_t scope() const override { return -1; }
 
@@ -91,7 +86,7 @@ class PatternObserver final : public Observer {
   };
 
   ActivationPattern& pattern_;
-  Observer* const previous_;
+  const ScopedValue<Observer*> observing_;
   std::vector<Watched> open_;
 };
 

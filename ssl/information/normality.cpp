@@ -6,6 +6,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/normality.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <limits>
 
 namespace invar::ssl {
@@ -36,11 +37,6 @@ Tensor kurtosis_score(const Tensor& g2, double n) {
   const Tensor denominator = x * std::sqrt(2 / (a - 4)) + 1;
   const Tensor cube_root = sign(denominator) * pow((1 - 2 / a) / abs(denominator), 1.0 / 3);
   return (1 - 2 / (9 * a) - cube_root) / std::sqrt(2 / (9 * a));
-}
-
-/// The lower median.
-double median(const Tensor& values) {
-  return select(sort(values).values, 0, (values.numel() - 1) / 2).item();
 }
 
 }  // namespace
@@ -77,8 +73,8 @@ NormalityReport summarise(const NormalTest& test) {
         report.dropped);
   report.mean_p = mean(p).item();
   report.rejected = mean(to(lt(p, 0.01), DType::f64)).item();
-  report.median_abs_skewness = median(abs(masked_select(test.skewness, valid)));
-  report.median_abs_kurtosis = median(abs(masked_select(test.kurtosis, valid)));
+  report.median_abs_skewness = lower_median(abs(masked_select(test.skewness, valid)));
+  report.median_abs_kurtosis = lower_median(abs(masked_select(test.kurtosis, valid)));
   return report;
 }
 

@@ -3,7 +3,6 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
-#include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>

@@ -10,6 +10,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/entropy.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/information/representation.hpp>
 
 namespace invar::ssl {
@@ -37,11 +38,8 @@ Tensor covariance_spectrum(const Tensor& z) {
   NoGrad guard;
   const Tensor x = samples("covariance_spectrum", z, 2, 2);
   const std::int64_t n = x.size(0), d = x.size(1);
-  const Tensor centred = (x - mean(x, {0}, true)) / std::sqrt(static_cast<double>(n - 1));
   // The smaller Gram matrix has all that are not 0. Rounding may leave some below 0.
-  const Tensor gram =
-      n < d ? matmul(centred, transpose(centred)) : matmul(transpose(centred), centred);
-  const Tensor values = relu(flip(eigvalsh(gram), {0}));
+  const Tensor values = relu(flip(eigvalsh(smaller_gram(centred(x))), {0}));
   return n < d ? cat({values, zeros({d - n}, values.options())}) : values;
 }
 
@@ -53,12 +51,10 @@ double rankme(const Tensor& z) {
 double participation_ratio(const Tensor& z) {
   NoGrad guard;
   const Tensor x = samples("participation_ratio", z, 2, 2);
-  const Tensor centred = x - mean(x, {0}, true);
-  const double trace = sum(square(centred)).item();
+  const Tensor deviations = x - mean(x, {0}, true);
+  const double trace = sum(square(deviations)).item();
   check(trace > 0, "participation_ratio", "expected samples that differ, got equal ones");
-  const Tensor gram = x.size(0) < x.size(1) ? matmul(centred, transpose(centred))
-                                            : matmul(transpose(centred), centred);
-  return trace * trace / sum(square(gram)).item();
+  return trace * trace / sum(square(smaller_gram(deviations))).item();
 }
 
 // With S_w = L L^T the matrix L^-1 S_b L^-T has the same eigenvalues.
@@ -119,9 +115,7 @@ Tensor alignment(const Tensor& z, const Tensor& other, double power) {
 Tensor uniformity(const Tensor& z, double t) {
   check(z.dim() == 2 && z.size(0) >= 2, "uniformity", "expected samples [n, d] with n >= 2, got {}",
         z.shape());
-  const std::int64_t n = z.size(0);
-  const Tensor pairs = to(triu(ones({n, n}, {z.dtype(), z.device()}), 1), DType::boolean);
-  const Tensor exponents = masked_select(squared_distances(normalize(z, 1)), pairs) * -t;
+  const Tensor exponents = above_diagonal(squared_distances(normalize(z, 1))) * -t;
   return logsumexp(exponents) - std::log(static_cast<double>(exponents.numel()));
 }
 

@@ -34,7 +34,7 @@ BarlowTwins::Options BarlowTwins::read_options(JsonReader& reader) {
   o.lambda = reader.get("lambda", o.lambda);
   o.scale = reader.get("scale", o.scale);
   o.eps = reader.get("eps", o.eps);
-  check(o.eps > 0, "barlow_twins", "expected eps > 0, got {}: the square root needs it", o.eps);
+  check(o.eps > 0, reader.where(), "expected eps > 0, got {}: the square root needs it", o.eps);
   return o;
 }
 

@@ -15,35 +15,32 @@
 // BYOL + LogDet and BYOL + PairDist subtract weight H(z), an entropy that rules collapse out
 // (entropy_term.hpp). The loss above does not see the length of z, so the entropy does not either:
 // it is that of the rows scaled to length sqrt(d), on average over the views.
-#include <invar/nn/container.hpp>
-#include <invar/ssl/objective.hpp>
 #include <invar/ssl/objectives/entropy_term.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 #include <optional>
+#include <string>
+#include <utility>
 
 namespace invar::ssl {
 
-class Byol : public Objective {
+class Byol : public PredictingObjective {
  public:
   struct Options {
-    std::int64_t hidden = 4096;
-    double base_decay = 0.996;
+    PredictorOptions predictor = {.hidden = 4096, .base_decay = 0.996};
     std::optional<EntropyTerm> entropy = {};
   };
-  Byol(std::int64_t dim, const Options& options);
+  Byol(std::int64_t dim, const Options& options, std::string name = "byol")
+      : PredictingObjective(std::move(name), {.targets = true}, dim, options.predictor),
+        entropy_(options.entropy) {}
   static Options read_options(JsonReader& reader);
   /// With an entropy: options of both, weight .1 unless given.
   static Options read_options(JsonReader& reader, EntropyEstimator estimator);
 
-  double target_decay(double progress) const override;
-
-  nn::Sequential predictor;
-
  private:
   /// Terms: "cosine" (mean of the cosines), and "entropy" if there is one.
   ObjectiveOutput compute(const EmbeddedBatch& batch) override;
-  void members(nn::Members& m) override { m("predictor", predictor); }
 
-  Options options_;
+  std::optional<EntropyTerm> entropy_;
 };
 
 }  // namespace invar::ssl

@@ -60,9 +60,9 @@ CorInfoMax::Options CorInfoMax::read_options(JsonReader& reader) {
   o.old = reader.get("old", o.old);
   o.eps = reader.get("eps", o.eps);
   o.views = reader.get("views", o.views);
-  check(o.old >= 0 && o.old <= 1, "corinfomax", "expected old in [0, 1], got {}", o.old);
-  check(o.eps >= 0, "corinfomax", "expected eps >= 0, got {}", o.eps);
-  check(o.views >= 2, "corinfomax", "expected at least 2 views, got {}", o.views);
+  check(o.old >= 0 && o.old <= 1, reader.where(), "expected old in [0, 1], got {}", o.old);
+  check(o.eps >= 0, reader.where(), "expected eps >= 0, got {}", o.eps);
+  check(o.views >= 2, reader.where(), "expected at least 2 views, got {}", o.views);
   return o;
 }
 

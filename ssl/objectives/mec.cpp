@@ -5,7 +5,6 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/objectives/mec.hpp>
-#include <invar/ssl/objectives/pieces.hpp>
 
 namespace invar::ssl {
 
@@ -20,11 +19,6 @@ Tensor log_series_trace(const Tensor& c, int order) {
   }
   return series;
 }
-
-Mec::Mec(std::int64_t dim, const Options& options)
-    : Objective("mec", {.targets = true, .epoch = true}),
-      predictor(make_predictor(dim, options.hidden)),
-      options_(options) {}
 
 ObjectiveOutput Mec::compute(const EmbeddedBatch& batch) {
   const std::size_t views = batch.embeddings.size();
@@ -45,22 +39,14 @@ ObjectiveOutput Mec::compute(const EmbeddedBatch& batch) {
           {{"inverse_lambda", full({}, inverse_lambda, length.options())}}};
 }
 
-double Mec::target_decay(double progress) const {
-  return cosine_to_one(options_.base_decay, progress);
-}
-
 Mec::Options Mec::read_options(JsonReader& reader) {
   Options o;
   o.eps = reader.get("eps", o.eps);
   o.order = reader.get("order", o.order);
   o.warmup_epochs = reader.get("warmup_epochs", o.warmup_epochs);
-  o.hidden = reader.get("hidden", o.hidden);
-  o.base_decay = reader.get("base_decay", o.base_decay);
-  check(o.eps > 0, "mec", "expected eps > 0, got {}", o.eps);
-  check(o.order >= 1 && o.hidden >= 1, "mec", "expected order >= 1 and hidden >= 1, got {} and {}",
-        o.order, o.hidden);
-  check(o.base_decay >= 0 && o.base_decay <= 1, "mec", "expected base_decay in [0, 1], got {}",
-        o.base_decay);
+  o.predictor = read_predictor(reader, o.predictor);
+  check(o.eps > 0, reader.where(), "expected eps > 0, got {}", o.eps);
+  check(o.order >= 1, reader.where(), "expected order >= 1, got {}", o.order);
   return o;
 }
 

@@ -14,31 +14,26 @@
 // eps 64, order 4, warmup_epochs 10; predictor as in byol.hpp, hidden 512 for d 2048. The series
 // converges only where the eigenvalues of C are inside the unit circle: eps must not be small. More
 // than two views: the mean over all ordered pairs.
-#include <invar/nn/container.hpp>
-#include <invar/ssl/objective.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 
 namespace invar::ssl {
 
-class Mec : public Objective {
+class Mec : public PredictingObjective {
  public:
   struct Options {
     double eps = 64;
     int order = 4;
     double warmup_epochs = 10;
-    std::int64_t hidden = 512;
-    double base_decay = 0.996;
+    PredictorOptions predictor = {.hidden = 512, .base_decay = 0.996};
   };
-  Mec(std::int64_t dim, const Options& options);
+  Mec(std::int64_t dim, const Options& options)
+      : PredictingObjective("mec", {.targets = true, .epoch = true}, dim, options.predictor),
+        options_(options) {}
   static Options read_options(JsonReader& reader);
-
-  double target_decay(double progress) const override;
-
-  nn::Sequential predictor;
 
  private:
   /// Terms: "inverse_lambda".
   ObjectiveOutput compute(const EmbeddedBatch& batch) override;
-  void members(nn::Members& m) override { m("predictor", predictor); }
 
   Options options_;
 };

@@ -13,31 +13,26 @@
 // temperature .2 (the paper's ViTs; the code's default is 1), base .99. The authors end expander
 // and, for ViTs, predictor with a batch-norm without affine parameters ("last_batch_norm" of the
 // expander). More than two views: twice the mean over all ordered pairs.
-#include <invar/nn/container.hpp>
-#include <invar/ssl/objective.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 
 namespace invar::ssl {
 
-class MocoV3 : public Objective {
+class MocoV3 : public PredictingObjective {
  public:
   struct Options {
     double temperature = 0.2;
-    std::int64_t hidden = 4096;
-    double base_decay = 0.99;
+    PredictorOptions predictor = {.hidden = 4096, .base_decay = 0.99};
   };
-  MocoV3(std::int64_t dim, const Options& options);
+  MocoV3(std::int64_t dim, const Options& options)
+      : PredictingObjective("moco_v3", {.targets = true}, dim, options.predictor),
+        temperature_(options.temperature) {}
   static Options read_options(JsonReader& reader);
-
-  double target_decay(double progress) const override;
-
-  nn::Sequential predictor;
 
  private:
   /// Terms: "positive" (mean cosine of q_i and k'_i).
   ObjectiveOutput compute(const EmbeddedBatch& batch) override;
-  void members(nn::Members& m) override { m("predictor", predictor); }
 
-  Options options_;
+  double temperature_;
 };
 
 }  // namespace invar::ssl

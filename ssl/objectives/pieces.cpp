@@ -6,6 +6,7 @@
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/objectives/pieces.hpp>
 #include <numbers>
+#include <utility>
 
 namespace invar::ssl {
 
@@ -44,8 +45,23 @@ nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden) {
   return make_expander(dim, {.layers = {hidden, dim}, .hidden_bias = false, .last_bias = true});
 }
 
-double cosine_to_one(double base, double progress) {
-  return 1 - (1 - base) * (std::cos(std::numbers::pi * progress) + 1) / 2;
+PredictorOptions read_predictor(JsonReader& reader, PredictorOptions o) {
+  o.hidden = reader.get("hidden", o.hidden);
+  o.base_decay = reader.get("base_decay", o.base_decay);
+  check(o.hidden >= 1, reader.where(), "expected hidden of at least 1, got {}", o.hidden);
+  check(o.base_decay >= 0 && o.base_decay <= 1, reader.where(),
+        "expected base_decay in [0, 1], got {}", o.base_decay);
+  return o;
+}
+
+PredictingObjective::PredictingObjective(std::string name, Needs needs, std::int64_t dim,
+                                         PredictorOptions options)
+    : Objective(std::move(name), needs),
+      predictor(make_predictor(dim, options.hidden)),
+      base_decay_(options.base_decay) {}
+
+double PredictingObjective::target_decay(double progress) const {
+  return 1 - (1 - base_decay_) * (std::cos(std::numbers::pi * progress) + 1) / 2;
 }
 
 }  // namespace invar::ssl

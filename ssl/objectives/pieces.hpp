@@ -4,6 +4,8 @@
 #include <functional>
 #include <invar/core/tensor.hpp>
 #include <invar/nn/container.hpp>
+#include <invar/ssl/objective.hpp>
+#include <string>
 
 namespace invar::ssl {
 
@@ -29,7 +31,29 @@ Tensor off_diagonal_squares(const Tensor& square_matrix);
 /// out the last one.
 nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden);
 
-/// 1 - (1 - base) (cos(pi progress) + 1) / 2: from base to 1 along a cosine.
-double cosine_to_one(double base, double progress);
+struct PredictorOptions {
+  std::int64_t hidden;  ///< width of the predictor
+  double base_decay;    ///< of the networks' average, at the beginning
+};
+
+/// Reads "hidden" and "base_decay"; `o` has the defaults.
+PredictorOptions read_predictor(JsonReader& reader, PredictorOptions o);
+
+/// An objective whose predictor tells what averaged networks make of the other views.
+class PredictingObjective : public Objective {
+ public:
+  /// 1 - (1 - base) (cos(pi progress) + 1) / 2: from base to 1 along a cosine.
+  double target_decay(double progress) const override;
+
+  nn::Sequential predictor;
+
+ protected:
+  PredictingObjective(std::string name, Needs needs, std::int64_t dim, PredictorOptions options);
+
+ private:
+  void members(nn::Members& m) override { m("predictor", predictor); }
+
+  double base_decay_;
+};
 
 }  // namespace invar::ssl

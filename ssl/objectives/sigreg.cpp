@@ -45,10 +45,11 @@ SigReg::Options SigReg::read_options(JsonReader& reader) {
   o.slices = reader.get("slices", o.slices);
   o.knots = reader.get("knots", o.knots);
   o.t_max = reader.get("t_max", o.t_max);
-  check(o.lambda >= 0 && o.lambda <= 1, "sigreg", "expected lambda in [0, 1], got {}", o.lambda);
-  check(o.slices >= 1 && o.t_max > 0, "sigreg", "expected slices >= 1 and t_max > 0, got {}, {}",
-        o.slices, o.t_max);
-  check(o.knots >= 3 && o.knots % 2 == 1, "sigreg", "expected an odd number of knots, got {}",
+  check(o.lambda >= 0 && o.lambda <= 1, reader.where(), "expected lambda in [0, 1], got {}",
+        o.lambda);
+  check(o.slices >= 1 && o.t_max > 0, reader.where(),
+        "expected slices >= 1 and t_max > 0, got {}, {}", o.slices, o.t_max);
+  check(o.knots >= 3 && o.knots % 2 == 1, reader.where(), "expected an odd number of knots, got {}",
         o.knots);
   return o;
 }

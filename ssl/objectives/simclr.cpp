@@ -3,7 +3,6 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
-#include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
@@ -43,7 +42,7 @@ ObjectiveOutput SimClr::compute(const EmbeddedBatch& batch) {
 SimClr::Options SimClr::read_options(JsonReader& reader) {
   Options o;
   o.temperature = reader.get("temperature", o.temperature);
-  check(o.temperature > 0, "simclr", "expected temperature > 0, got {}", o.temperature);
+  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
   return o;
 }
 

@@ -26,7 +26,7 @@ ObjectiveOutput SimSiam::compute(const EmbeddedBatch& batch) {
 SimSiam::Options SimSiam::read_options(JsonReader& reader) {
   Options o;
   o.hidden = reader.get("hidden", o.hidden);
-  check(o.hidden >= 0, "simsiam", "expected hidden >= 0, got {}", o.hidden);
+  check(o.hidden >= 0, reader.where(), "expected hidden >= 0, got {}", o.hidden);
   return o;
 }
 

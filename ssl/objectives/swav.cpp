@@ -1,10 +1,8 @@
-#include <cmath>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
-#include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
@@ -110,12 +108,12 @@ Swav::Options Swav::read_options(JsonReader& reader) {
   o.freeze_epochs = reader.get("freeze_epochs", o.freeze_epochs);
   o.queue = reader.get("queue", o.queue);
   o.queue_epoch = reader.get("queue_epoch", o.queue_epoch);
-  check(o.prototypes >= 2, "swav", "expected at least 2 prototypes, got {}", o.prototypes);
-  check(o.temperature > 0, "swav", "expected temperature > 0, got {}", o.temperature);
+  check(o.prototypes >= 2, reader.where(), "expected at least 2 prototypes, got {}", o.prototypes);
+  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
   // Cosines are up to 2 apart.
-  check(o.eps >= 0.003, "swav", "expected eps >= 0.003, got {}: e^(2 / eps) must be a number",
-        o.eps);
-  check(o.iterations >= 1 && o.code_views >= 1 && o.queue >= 0, "swav",
+  check(o.eps >= 0.003, reader.where(),
+        "expected eps >= 0.003, got {}: e^(2 / eps) must be a number", o.eps);
+  check(o.iterations >= 1 && o.code_views >= 1 && o.queue >= 0, reader.where(),
         "expected iterations >= 1, code_views >= 1 and queue >= 0, got {}, {} and {}", o.iterations,
         o.code_views, o.queue);
   return o;

@@ -2,9 +2,8 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
-#include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
-#include <invar/ops/view.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/objectives/tcr.hpp>
 
 namespace invar::ssl {
@@ -14,8 +13,7 @@ ObjectiveOutput Tcr::compute(const EmbeddedBatch& batch) {
   const std::int64_t n = x.size(1), d = x.size(2);
   const double scale = static_cast<double>(d) / (static_cast<double>(n) * options_.eps);
   // I + a x^T x and I + a x x^T have the same determinant: the smaller one.
-  const Tensor t = transpose(x);
-  const Tensor gram = (n < d ? matmul(x, t) : matmul(t, x)) * scale;
+  const Tensor gram = smaller_gram(x) * scale;
   const Tensor rate = mean(logdet(gram + eye(gram.size(-1), -1, x.options()))) / 2;
   const Tensor centre = mean(x, {0}, /*keepdim=*/true);
   const Tensor similarity = mean(sum(x * normalize(centre, 2), {2}));
@@ -28,7 +26,7 @@ Tcr::Options Tcr::read_options(JsonReader& reader) {
   o.similarity = reader.get("similarity", o.similarity);
   o.rate = reader.get("rate", o.rate);
   o.eps = reader.get("eps", o.eps);
-  check(o.eps > 0, "tcr", "expected eps > 0, got {}", o.eps);
+  check(o.eps > 0, reader.where(), "expected eps > 0, got {}", o.eps);
   return o;
 }
 

@@ -50,7 +50,7 @@ VibcReg::Options VibcReg::read_options(JsonReader& reader) {
   o.variance = reader.get("variance", o.variance);
   o.covariance = reader.get("covariance", o.covariance);
   o.iter_norm = reader.get("iter_norm", o.iter_norm);
-  check(o.iter_norm >= 0, "vibcreg", "expected iter_norm >= 0, got {}", o.iter_norm);
+  check(o.iter_norm >= 0, reader.where(), "expected iter_norm >= 0, got {}", o.iter_norm);
   return o;
 }
 

@@ -66,7 +66,7 @@ Vicreg::Options Vicreg::read_options(JsonReader& reader) {
   o.gamma = reader.get("gamma", o.gamma);
   o.eps = reader.get("eps", o.eps);
   o.halve_variance = reader.get("halve_variance", o.halve_variance);
-  check(o.eps > 0, "vicreg", "expected eps > 0, got {}: the square root needs it", o.eps);
+  check(o.eps > 0, reader.where(), "expected eps > 0, got {}: the square root needs it", o.eps);
   return o;
 }
 

@@ -4,12 +4,6 @@
 
 namespace invar::ssl {
 
-VicregEntropy::VicregEntropy(const Options& options)
-    : Objective(options.entropy.estimator == EntropyEstimator::log_det ? "vicreg_logdet"
-                                                                       : "vicreg_pairdist"),
-      options_(options),
-      vicreg_(options.vicreg) {}
-
 ObjectiveOutput VicregEntropy::compute(const EmbeddedBatch& batch) {
   EntropyTerm term = options_.entropy;
   if (options_.replace && term.s2 == 0 && options_.vicreg.invariance > 0) {

@@ -21,6 +21,8 @@
 // With "add" the variance term keeps the scale, and s2 is that of unit variance (entropy_term.hpp).
 #include <invar/ssl/objectives/entropy_term.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
+#include <string>
+#include <utility>
 
 namespace invar::ssl {
 
@@ -31,7 +33,8 @@ class VicregEntropy : public Objective {
     bool replace = true;
     Vicreg::Options vicreg = {};
   };
-  explicit VicregEntropy(const Options& options);
+  VicregEntropy(std::string name, const Options& options)
+      : Objective(std::move(name)), options_(options), vicreg_(options.vicreg) {}
   static Options read_options(JsonReader& reader, EntropyEstimator estimator);
 
  private:

@@ -3,7 +3,6 @@
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
-#include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/entropy.hpp>
@@ -48,9 +47,9 @@ Wmse::Options Wmse::read_options(JsonReader& reader) {
   o.part = reader.get("part", o.part);
   o.eps = reader.get("eps", o.eps);
   o.iterations = reader.get("iterations", o.iterations);
-  check(o.part >= 2 && o.iterations >= 1, "w_mse",
+  check(o.part >= 2 && o.iterations >= 1, reader.where(),
         "expected part >= 2 and iterations >= 1, got {} and {}", o.part, o.iterations);
-  check(o.eps >= 0 && o.eps <= 1, "w_mse", "expected eps in [0, 1], got {}", o.eps);
+  check(o.eps >= 0 && o.eps <= 1, reader.where(), "expected eps in [0, 1], got {}", o.eps);
   return o;
 }
 

@@ -138,12 +138,15 @@ class Refusals(SmallRun):
                 self.fails("bad.safetensors", "evaluate", bad)
         (length,) = struct.unpack("<Q", good[:8])
         header = json.loads(good[8:8 + length])
-        config = {**json.loads(header["__metadata__"]["config"]), "evaluation": 3}
-        header["__metadata__"]["config"] = json.dumps(config)
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        bad.write_bytes(struct.pack("<Q", len(text)) + text + good[8 + length:])
-        self.fails("[evaluation] expected a JSON object", "evaluate", bad)
+        config = json.loads(header["__metadata__"]["config"])
+        for message, change in (("[evaluation] expected a JSON object", {"evaluation": 3}),
+                                # Also of a part that evaluate makes no use of.
+                                ("did you mean \"layers\"", {"expander": {"layer": [16, 16]}})):
+            header["__metadata__"]["config"] = json.dumps({**config, **change})
+            text = json.dumps(header).encode()
+            text += b" " * (-len(text) % 8)
+            bad.write_bytes(struct.pack("<Q", len(text)) + text + good[8 + length:])
+            self.fails(message, "evaluate", bad)
         self.fails("expected", "evaluate", self.folder / "none.safetensors")
         run = self.folder / "damaged"
         shutil.copytree(self.reference, run)

@@ -376,9 +376,12 @@ TEST_CASE("bad options of objectives are named", "[unit]") {
   for (const std::string& name : ssl::objective_names()) {
     INFO(name);
     fails({{"name", name}, {"no_such_option", 1}}, "no_such_option");
+    fails({{"name", name}, {"no_such_option", 1}}, ("[" + name + "]").c_str());
   }
   fails({{"name", "simclr"}, {"temperature", 0.0}}, "temperature > 0");
   fails({{"name", "byol"}, {"base_decay", 1.5}}, "[0, 1]");
+  fails({{"name", "byol_logdet"}, {"base_decay", 1.5}}, "[byol_logdet] expected base_decay");
+  fails({{"name", "mec"}, {"hidden", 0}}, "[mec] expected hidden");
   fails({{"name", "swav"}, {"prototypes", 1}}, "at least 2 prototypes");
   fails({{"name", "sigreg"}, {"knots", 4}}, "odd");
   fails({{"name", "vicreg_pairdist"}, {"bound", "middle"}}, "\"upper\" or \"lower\"");
@@ -439,12 +442,15 @@ TEST_CASE("what an objective of one's own computes is checked", "[unit]") {
         {{Tensor(), {}}, "an undefined tensor"},
         {{one, {{"a", four}}}, "expected a term \"a\" of one number"},
         {{one, {{"a", Tensor()}}}, "expected a term \"a\" of one number"},
-        {{one, {{"a", one}, {"a", one}}}, "another \"a\""},
-        {{one, {{"loss", one}}}, "another \"loss\""},
-        {{one, {{"floor", one}}}, "another \"floor\""}}) {
+        {{one, {{"a", one}, {"a", one}}}, "another \"a\""}}) {
     Given objective(output);
     CHECK_THROWS_MATCHES(objective({z, z}), Error, MessageMatches(ContainsSubstring(message)));
   }
+  const ssl::ObjectiveOutput output = Given({one, {{"a", one}, {"floor", one}}})({z, z});
+  CHECK_NOTHROW(ssl::check_term_names("given", output, {"loss", "step"}));
+  CHECK_THROWS_MATCHES(ssl::check_term_names("given", output, {"loss", "floor"}), Error,
+                       MessageMatches(ContainsSubstring("[given] expected terms") &&
+                                      ContainsSubstring("another \"floor\"")));
 }
 
 TEST_CASE("the averages of BYOL and its relatives slow down", "[unit]") {
