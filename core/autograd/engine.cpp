@@ -51,7 +51,7 @@ class Pass {
     GradMode mode(options_.create_graph);
     Autocast off(DType::f32);
     for (Task* root : roots_) {
-      if (--root->pending == 0) ready_.push(root);
+      if (--root->pending == 0 && root->is_wanted()) ready_.push(root);
     }
     while (!ready_.empty()) {
       Task& task = *ready_.top();

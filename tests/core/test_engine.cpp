@@ -484,6 +484,11 @@ TEST_CASE("grad() does not run what leads elsewhere", "[unit]") {
   });
   grad({x * side}, {x});
   CHECK_FALSE(ran);
+  // Nor a root that does not lead there.
+  side.retain_grad();
+  CHECK_FALSE(grad({side, x * 2.0}, {x}, {}, {}, true)[0].requires_grad());
+  CHECK_FALSE(ran);
+  CHECK_FALSE(side.grad().defined());
 }
 
 TEST_CASE("nothing is recorded under NoGrad, nor without a need", "[unit]") {
