@@ -237,6 +237,21 @@ const Kernels& kernels(Device device);
 
 [[noreturn]] void fail_no_kernel(std::string_view op, Device device);
 
+/// Appends the tensors of a kernel's argument, in order: what an observer is told. Of StoredImages
+/// none: a kernel reads a few images out of all.
+inline void append_tensors(std::vector<const Tensor*>& to, const Tensor& x) { to.push_back(&x); }
+inline void append_tensors(std::vector<const Tensor*>& to, const Tensors& xs) {
+  for (const Tensor& x : xs) to.push_back(&x);
+}
+inline void append_tensors(std::vector<const Tensor*>& to, const BatchNormInput& in) {
+  to.insert(to.end(), {&in.x, &in.mean, &in.rstd, &in.weight, &in.bias});
+}
+inline void append_tensors(std::vector<const Tensor*>& to, const BatchNormGradients& out) {
+  to.insert(to.end(), {&out.x, &out.weight, &out.bias, &out.residual});
+}
+template <class T>
+void append_tensors(std::vector<const Tensor*>&, const T&) {}
+
 /// A kernel on behalf of an operation. Calling it calls the function in the slot, and tells the
 /// observer of the thread if there is one.
 template <class Function>
@@ -251,13 +266,7 @@ class KernelHandle<Result(Args...)> {
     if (!current_observer) [[likely]]
       return function_(args...);
     std::vector<const Tensor*> tensors;
-    const auto add = [&]<class T>(const T& arg) {
-      if constexpr (std::is_same_v<T, Tensor>) tensors.push_back(&arg);
-      if constexpr (std::is_same_v<T, Tensors>) {
-        for (const Tensor& tensor : arg) tensors.push_back(&tensor);
-      }
-    };
-    (add(args), ...);
+    (append_tensors(tensors, args), ...);
     const Span span([&] {
       return KernelCall{op_, reinterpret_cast<void (*)()>(function_), tensors};
     });

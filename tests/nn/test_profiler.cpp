@@ -95,6 +95,21 @@ TEST_CASE("Profiler: calls, amounts and times by operation and by module", "[uni
   CHECK_THAT(profiler.table(1), ContainsSubstring("more"));
 }
 
+TEST_CASE("Profiler: the tensors inside of a kernel's structs count, too", "[unit]") {
+  nn::BatchNorm2d norm(4);
+  const Tensor x = randn({2, 8, 8, 4}, {.requires_grad = true}), g = randn({2, 8, 8, 4});
+  Profiler profiler;
+  {
+    ProfilerScope scope(profiler);
+    backward({norm(x)}, {g});
+  }
+  const double image = 2 * 8 * 8 * 4 * 4, channels = 4 * 4;
+  // Statistics: x, mean, var, rstd. Then x, mean, rstd, weight, bias and y; backward x, mean, rstd,
+  // weight, the gradient and its three results.
+  CHECK(row(profiler.operations(), "batch_norm").bytes ==
+        (image + 3 * channels) + (2 * image + 4 * channels) + (3 * image + 5 * channels));
+}
+
 TEST_CASE("Profiler: modules without a name go by their types", "[unit]") {
   Net net;
   Profiler profiler;
