@@ -28,28 +28,24 @@ std::pair<Tensors, Tensors> pairs(const std::vector<NamedTensor>& averages,
 /// Batch-norms that average over all batches, in train mode, for the duration of a scope.
 class AveragingBatchNorms {
  public:
-  explicit AveragingBatchNorms(Module& model) {
+  explicit AveragingBatchNorms(Module& model) : training_(model, /*train=*/true) {
     for (const auto& [name, module] : model.named_modules()) {
-      modes_.emplace_back(module, module->is_training());
       auto* norm = dynamic_cast<BatchNorm*>(module);
       if (!norm || !norm->running_mean.defined()) continue;
       momenta_.emplace_back(norm, norm->momentum);
       norm->reset_running_stats();
       norm->momentum = std::nullopt;
     }
-    model.train();
   }
   ~AveragingBatchNorms() {
     for (auto& [norm, momentum] : momenta_) norm->momentum = momentum;
-    // Children after their parents, so each ends with its own mode.
-    for (auto& [module, training] : modes_) module->train(training);
   }
   AveragingBatchNorms(const AveragingBatchNorms&) = delete;
   AveragingBatchNorms& operator=(const AveragingBatchNorms&) = delete;
 
  private:
+  ModeScope training_;
   std::vector<std::pair<BatchNorm*, std::optional<double>>> momenta_;
-  std::vector<std::pair<Module*, bool>> modes_;
 };
 
 }  // namespace

@@ -124,6 +124,18 @@ Module& Module::train(bool on) {
   return apply([on](Module& module) { module.training_ = on; });
 }
 
+ModeScope::ModeScope(Module& module, bool train) {
+  for (const auto& [name, part] : module.named_modules()) {
+    modes_.emplace_back(part, part->is_training());
+  }
+  module.train(train);
+}
+
+// Children come after their parents, so each ends with its own mode.
+ModeScope::~ModeScope() {
+  for (const auto& [part, training] : modes_) part->train(training);
+}
+
 Module& Module::requires_grad_(bool on) {
   for (const Tensor& p : parameters()) p.requires_grad_(on);
   return *this;

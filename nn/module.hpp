@@ -167,6 +167,21 @@ class Module {
   bool training_ = true;
 };
 
+/// Gives a module and all below it one mode until the end of the scope, when each of them gets its
+/// own back.
+///
+///   const nn::ModeScope evaluating(net, /*train=*/false);
+class ModeScope {
+ public:
+  ModeScope(Module& module, bool train);
+  ~ModeScope();
+  ModeScope(const ModeScope&) = delete;
+  ModeScope& operator=(const ModeScope&) = delete;
+
+ private:
+  std::vector<std::pair<Module*, bool>> modes_;
+};
+
 /// Number of trained elements.
 std::int64_t count_parameters(const Module& module);
 

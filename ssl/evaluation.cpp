@@ -42,21 +42,14 @@ double percent_equal(const Tensor& predicted, const Tensor& labels) {
 LabelledFeatures extract_features(nn::Module& encoder,
                                   const std::function<std::pair<Tensor, Tensor>()>& images) {
   NoGrad guard;
-  const bool was_training = encoder.is_training();
-  encoder.eval();
+  const nn::ModeScope evaluating(encoder, /*train=*/false);
   Tensors features, labels;
-  try {
-    for (;;) {
-      auto [batch, batch_labels] = images();
-      if (!batch.defined()) break;
-      features.push_back(encoder.forward(batch));
-      labels.push_back(batch_labels);
-    }
-  } catch (...) {
-    encoder.train(was_training);
-    throw;
+  for (;;) {
+    auto [batch, batch_labels] = images();
+    if (!batch.defined()) break;
+    features.push_back(encoder(batch));
+    labels.push_back(batch_labels);
   }
-  encoder.train(was_training);
   check(!features.empty(), "extract_features", "expected at least one batch of images, got none");
   return {cat(features, 0), cat(labels, 0)};
 }

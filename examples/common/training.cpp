@@ -221,14 +221,13 @@ Training::Training(const Experiment& experiment, RunDirectory run, DatasetPtr im
 void Training::try_shapes(const ImageShape& seen) {
   NoGrad guard;
   Branch& branch = networks_.online;
-  branch.eval();  // batch-norm keeps its statistics
+  const nn::ModeScope evaluating(branch, /*train=*/false);  // batch-norm keeps its statistics
   std::vector<ImageShape> shapes = loader_.view_shapes();
   shapes.push_back(seen);
   for (const ImageShape& shape : shapes) {
     branch.encoder(
         zeros({1, shape.height, shape.width, shape.channels}, {.device = options_.device}));
   }
-  branch.train();
 }
 
 void Training::resume() {
@@ -471,14 +470,13 @@ void Training::log_diagnostics(const Branch::Output& output) {
 
 void Training::log_fixed_diagnostics() {
   Branch& branch = networks_.online;
-  branch.eval();
+  const nn::ModeScope evaluating(branch, /*train=*/false);
   NoGrad guard;
   const auto features = [&](const Tensor& x) { return branch.encoder(x); };
   const auto embeddings = [&](const Tensor& x) { return branch.expander(branch.encoder(x)); };
   Json line = {{"step", step_}};
   add_fixed_diagnostics(features, *fixed_, experiment_.diagnostics, "test/features/", line);
   add_fixed_diagnostics(embeddings, *fixed_, experiment_.diagnostics, "test/embeddings/", line);
-  branch.train();
   run_.log(line);
 }
 

@@ -121,6 +121,20 @@ TEST_CASE("features are extracted in eval mode and in order", "[unit]") {
   CHECK(result.features.shape() == Dims{5, 3});
   CHECK_FALSE(result.features.requires_grad());
   CHECK(encoder.is_training());
+  {  // a part that is frozen stays so
+    auto& norm = *encoder.named_modules().back().second;
+    norm.eval();
+    calls = 0;
+    ssl::extract_features(encoder, next);
+    CHECK_FALSE(norm.is_training());
+    CHECK(encoder.is_training());
+    calls = 0;
+    const auto broken = [&]() -> std::pair<Tensor, Tensor> {
+      fail("images", "expected an image, got none");
+    };
+    CHECK_THROWS_AS(ssl::extract_features(encoder, broken), Error);
+    CHECK(encoder.is_training());
+  }
   for (std::int64_t i = 0; i < 5; ++i) CHECK(result.labels.data<std::int64_t>()[i] == i);
   encoder.eval();
   const Tensor whole = encoder(images);
