@@ -1,7 +1,6 @@
+#include <invar/core/lru_cache.hpp>
 #include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
-#include <list>
-#include <map>
 #include <mutex>
 #include <tuple>
 
@@ -14,54 +13,40 @@ Tensor cast_reduced(const Tensor& x, DType dtype) {
 
 namespace {
 
-/// Casts of dense tensors. The most recently used one is at the front of `order_`.
+/// Casts of dense tensors.
 class CastCache {
  public:
   Tensor cast(const Tensor& x, DType dtype) {
-    const Key key{x.storage()->id(), x.offset(), x.numel(), dtype};
     const std::lock_guard lock(mutex_);
-    const auto [found, is_new] = index_.try_emplace(key);
-    if (is_new) {
-      order_.push_front({key, {}, 0});
-      found->second = order_.begin();
-    } else {
-      order_.splice(order_.begin(), order_, found->second);
-    }
-    Entry& entry = order_.front();
+    Entry& entry = cache_.find_or_make({x.storage()->id(), x.offset(), x.numel(), dtype},
+                                       [] { return Entry{}; });
     if (entry.values.defined() && entry.version == x.version()) {
-      ++stats_.hits;
+      ++hits_;
     } else {
-      ++stats_.misses;
+      ++misses_;
       entry.values = {};  // freed before the new ones are made
       entry.values = to(x.detach(), dtype);
       entry.version = x.version();
-      if (order_.size() > stats_.capacity) {
-        index_.erase(order_.back().key);
-        order_.pop_back();
-      }
     }
     return alias(entry.values, x.shape(), contiguous_strides(x.shape()), 0);
   }
 
   CastCacheStats stats() {
     const std::lock_guard lock(mutex_);
-    stats_.entries = order_.size();
-    return stats_;
+    return {
+        .entries = cache_.size(), .capacity = cache_.capacity(), .hits = hits_, .misses = misses_};
   }
 
  private:
   using Key = std::tuple<std::uint64_t, std::int64_t, std::int64_t, DType>;  // storage, part of it
   struct Entry {
-    Key key;
     Tensor values;
-    std::uint32_t version;
+    std::uint32_t version = 0;
   };
 
   std::mutex mutex_;
-  std::list<Entry> order_;
-  std::map<Key, std::list<Entry>::iterator> index_;
-  // ResNet-50 and an expander have 56 weights.
-  CastCacheStats stats_{.capacity = 256};
+  LruCache<Key, Entry> cache_{256};  // ResNet-50 and an expander have 56 weights
+  std::uint64_t hits_ = 0, misses_ = 0;
 };
 
 CastCache& cache() {

@@ -23,9 +23,9 @@ struct Problem {
   Conv2dOptions o;
   DType dtype;  ///< bias and the weight's gradient are computed_in(dtype)
 
-  onednn::Key key(const char* op) const {
-    onednn::Key key(op, {o.stride.height, o.stride.width, o.padding.height, o.padding.width,
-                         o.dilation.height, o.dilation.width, o.groups});
+  ProblemKey key(const char* op) const {
+    ProblemKey key(op, {o.stride.height, o.stride.width, o.padding.height, o.padding.width,
+                        o.dilation.height, o.dilation.width, o.groups});
     return key.add(x).add(weight).add(static_cast<std::int64_t>(dtype));
   }
 

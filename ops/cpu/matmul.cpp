@@ -208,9 +208,9 @@ void multiply_bf16(const Tensor& a, std::int64_t a_begin, const Tensor& b, std::
   const auto b_desc = onednn::desc({k, n}, b_strides, DType::bf16);
   const auto bias_desc = onednn::desc({1, n}, {n, 1}, DType::f32);
   const auto out_desc = onednn::desc({m, n}, {n, 1}, out.dtype());
-  const onednn::Key key("matmul bf16",
-                        {m, n, k, a_strides[0], a_strides[1], b_strides[0], b_strides[1],
-                         static_cast<std::int64_t>(out.dtype()), bias.defined()});
+  const ProblemKey key("matmul bf16",
+                       {m, n, k, a_strides[0], a_strides[1], b_strides[0], b_strides[1],
+                        static_cast<std::int64_t>(out.dtype()), bias.defined()});
   const onednn::Primitive product = onednn::primitive(key, [&] {
     return bias.defined() ? dnnl::matmul::primitive_desc(onednn::engine(), a_desc, b_desc,
                                                          bias_desc, out_desc, onednn::attributes())

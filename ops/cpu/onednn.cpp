@@ -1,27 +1,15 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <invar/core/lru_cache.hpp>
 #include <invar/ops/cpu/onednn.hpp>
 #include <invar/ops/cpu/primitive_cache.hpp>
-#include <list>
 #include <mutex>
 
 namespace invar::cpu {
 namespace onednn {
 namespace {
 
-struct KeyHash {
-  std::size_t operator()(const Key& key) const {
-    std::size_t h = std::hash<std::string_view>()(key.op);
-    for (std::int64_t n : key.numbers) {
-      h = (h ^ static_cast<std::size_t>(n)) * 0x9E3779B97F4A7C15u;
-      h ^= h >> 32;
-    }
-    return h;
-  }
-};
-
-/// The most recently used primitive is at the front of `order`.
 class PrimitiveCache {
  public:
   PrimitiveCache() {
@@ -29,48 +17,35 @@ class PrimitiveCache {
     dnnl::set_primitive_cache_capacity(0);
   }
 
-  Primitive find_or_make(Key key, const std::function<Primitive()>& make) {
-    std::lock_guard lock(mutex_);
-    if (const auto found = index_.find(key); found != index_.end()) {
-      ++stats_.hits;
-      order_.splice(order_.begin(), order_, found->second);
-      return found->second->second;
-    }
-    ++stats_.misses;
-    Primitive made = make();
-    order_.emplace_front(key, made);
-    index_.emplace(std::move(key), order_.begin());
-    shrink();
-    return made;
+  Primitive find_or_make(const ProblemKey& key, const std::function<Primitive()>& make) {
+    const std::lock_guard lock(mutex_);
+    bool made = false;
+    const Primitive& found = cache_.find_or_make(key, [&] {
+      made = true;
+      return make();
+    });
+    ++(made ? misses_ : hits_);
+    return found;
   }
 
   PrimitiveCacheStats stats() {
-    std::lock_guard lock(mutex_);
-    stats_.entries = index_.size();
-    return stats_;
+    const std::lock_guard lock(mutex_);
+    return {.entries = cache_.size(),
+            .capacity = cache_.capacity(),
+            .hits = hits_,
+            .misses = misses_,
+            .evictions = misses_ - cache_.size()};
   }
 
   void set_capacity(std::size_t capacity) {
-    std::lock_guard lock(mutex_);
-    stats_.capacity = std::max<std::size_t>(capacity, 1);
-    shrink();
+    const std::lock_guard lock(mutex_);
+    cache_.set_capacity(std::max<std::size_t>(capacity, 1));
   }
 
  private:
-  using Order = std::list<std::pair<Key, Primitive>>;
-
-  void shrink() {
-    for (; index_.size() > stats_.capacity; ++stats_.evictions) {
-      index_.erase(order_.back().first);
-      order_.pop_back();
-    }
-  }
-
   std::mutex mutex_;
-  Order order_;
-  std::unordered_map<Key, Order::iterator, KeyHash> index_;
-  // ResNet-50 needs about 200, counting its reorders.
-  PrimitiveCacheStats stats_{.capacity = 1024};
+  LruCache<ProblemKey, Primitive> cache_{1024};  // ResNet-50 needs about 200, reorders included
+  std::uint64_t hits_ = 0, misses_ = 0;
 };
 
 PrimitiveCache& cache() {
@@ -80,8 +55,7 @@ PrimitiveCache& cache() {
 
 [[noreturn]] void fail_onednn(std::string_view op, const dnnl::error& e) {
   if (e.status == dnnl_out_of_memory) fail(op, "out of memory in oneDNN: use a smaller batch");
-  throw InternalError(fmt::format("[{}] internal error: oneDNN: {} (status {}): please report this",
-                                  op, e.what(), static_cast<int>(e.status)));
+  fail_internal(op, "oneDNN: {} (status {})", e.what(), static_cast<int>(e.status));
 }
 
 dnnl::stream& stream() {
@@ -90,12 +64,6 @@ dnnl::stream& stream() {
 }
 
 }  // namespace
-
-Key& Key::add(const Dims& dims) {
-  numbers.push_back(dims.size());
-  numbers.insert(numbers.end(), dims.begin(), dims.end());
-  return *this;
-}
 
 dnnl::engine& engine() {
   // Never destroyed: tensors and primitives in static variables may outlive every other object.
@@ -121,7 +89,7 @@ dnnl::memory::data_type data_type(DType dtype) {
     case DType::u8:
       return dnnl::memory::data_type::u8;
     default:
-      throw InternalError(fmt::format("[onednn] internal error: oneDNN has no {}", dtype));
+      fail_internal("onednn", "oneDNN has no {}", dtype);
   }
 }
 
@@ -146,7 +114,7 @@ Tensor bytes_for(const dnnl::memory::desc& layout) {
   return empty({static_cast<std::int64_t>(layout.get_size())}, {.dtype = DType::u8});
 }
 
-Primitive find_or_make(Key key, const std::function<Primitive()>& make) {
+Primitive find_or_make(ProblemKey key, const std::function<Primitive()>& make) {
   key.add(omp_get_max_threads());
   try {
     return cache().find_or_make(key, make);
@@ -170,7 +138,7 @@ void execute(const Primitive& primitive, std::unordered_map<int, dnnl::memory> a
   }
 }
 
-Tensor reordered(Key key, const Tensor& x, const dnnl::memory::desc& from,
+Tensor reordered(ProblemKey key, const Tensor& x, const dnnl::memory::desc& from,
                  const dnnl::memory::desc& to) {
   if (from == to) return x;
   Tensor out = bytes_for(to);
@@ -178,7 +146,7 @@ Tensor reordered(Key key, const Tensor& x, const dnnl::memory::desc& from,
   return out;
 }
 
-void reorder(Key key, const Tensor& x, const dnnl::memory::desc& from, const Tensor& out,
+void reorder(ProblemKey key, const Tensor& x, const dnnl::memory::desc& from, const Tensor& out,
              const dnnl::memory::desc& to) {
   const Primitive copy = primitive(std::move(key), [&] {
     return dnnl::reorder::primitive_desc(engine(), from, engine(), to, attributes());

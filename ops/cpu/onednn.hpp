@@ -21,22 +21,12 @@
 #include <dnnl.hpp>
 #include <functional>
 #include <invar/core/tensor.hpp>
+#include <invar/ops/problem_key.hpp>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 namespace invar::cpu::onednn {
-
-/// What a primitive was made for.
-struct Key {
-  std::string_view op;  ///< a literal
-  std::vector<std::int64_t> numbers;
-
-  Key(const char* op, std::initializer_list<std::int64_t> numbers) : op(op), numbers(numbers) {}
-  Key& add(std::int64_t number) { return numbers.push_back(number), *this; }
-  Key& add(const Dims& dims);
-  bool operator==(const Key&) const = default;
-};
 
 struct Primitive {
   dnnl::primitive run;
@@ -78,19 +68,19 @@ void execute(const Primitive& primitive, std::unordered_map<int, dnnl::memory> a
 /// x, whose layout is `from`, copied to the layout `to`; x itself if they are equal. The result is
 /// a block of bytes to be seen through `to`. `key` has an op of its own ("conv2d weights") and what
 /// determines both layouts.
-Tensor reordered(Key key, const Tensor& x, const dnnl::memory::desc& from,
+Tensor reordered(ProblemKey key, const Tensor& x, const dnnl::memory::desc& from,
                  const dnnl::memory::desc& to);
 /// The same into the existing tensor `out`.
-void reorder(Key key, const Tensor& x, const dnnl::memory::desc& from, const Tensor& out,
+void reorder(ProblemKey key, const Tensor& x, const dnnl::memory::desc& from, const Tensor& out,
              const dnnl::memory::desc& to);
 
 /// The type-erased part of primitive().
-Primitive find_or_make(Key key, const std::function<Primitive()>& make);
+Primitive find_or_make(ProblemKey key, const std::function<Primitive()>& make);
 
 /// The cached primitive of `key`, made from the primitive descriptor that make_descriptor()
 /// returns.
 template <class MakeDescriptor>
-Primitive primitive(Key key, const MakeDescriptor& make_descriptor) {
+Primitive primitive(ProblemKey key, const MakeDescriptor& make_descriptor) {
   return find_or_make(std::move(key), [&]() -> Primitive {
     const auto descriptor = make_descriptor();
     return {dnnl::primitive(descriptor.get()), descriptor};

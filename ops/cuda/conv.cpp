@@ -87,22 +87,13 @@ struct Problem {
   }
 
   /// Everything that the choice of a plan depends on.
-  PlanKey key(Device gpu) const {
-    PlanKey key{static_cast<std::int64_t>(pass),
-                static_cast<std::int64_t>(dtype),
-                static_cast<std::int64_t>(out_dtype),
-                o.stride.height,
-                o.stride.width,
-                o.padding.height,
-                o.padding.width,
-                o.dilation.height,
-                o.dilation.width,
-                o.groups,
-                gpu.index,
-                allow_tf32(),
-                are_deterministic_algorithms_enabled(),
-                is_benchmark_on(),
-                static_cast<std::int64_t>(workspace_limit())};
+  ProblemKey key(Device gpu) const {
+    ProblemKey key(
+        name_of(pass),
+        {static_cast<std::int64_t>(dtype), static_cast<std::int64_t>(out_dtype), o.stride.height,
+         o.stride.width, o.padding.height, o.padding.width, o.dilation.height, o.dilation.width,
+         o.groups, gpu.index, allow_tf32(), are_deterministic_algorithms_enabled(),
+         is_benchmark_on(), static_cast<std::int64_t>(workspace_limit())});
     return key.add(x).add(weight).add(y);
   }
 };

@@ -4,13 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <invar/core/cuda/stream.hpp>
+#include <invar/core/lru_cache.hpp>
 #include <invar/core/tensor.hpp>
-#include <list>
-#include <map>
+#include <invar/ops/problem_key.hpp>
 #include <memory>
 #include <mutex>
 #include <utility>
-#include <vector>
 
 namespace invar::cuda {
 
@@ -59,45 +58,10 @@ class Handles {
   std::array<Entry, 128> entries_;  // as many as Device has numbers
 };
 
-/// What a plan was made for: shapes, strides, dtypes, flags, alignment, GPU.
-struct PlanKey {
-  std::vector<std::int64_t> numbers;
-
-  PlanKey(std::initializer_list<std::int64_t> numbers) : numbers(numbers) {}
-  PlanKey& add(std::int64_t number) { return numbers.push_back(number), *this; }
-  PlanKey& add(const Dims& dims) {
-    numbers.push_back(dims.size());
-    numbers.insert(numbers.end(), dims.begin(), dims.end());
-    return *this;
-  }
-  auto operator<=>(const PlanKey&) const = default;
-};
-
-/// The most recently used plans. Not thread safe: the users hold the lock of a lease.
+/// What a library has decided for a problem. The users hold the lock of a lease.
 template <class Plan>
-class PlanCache {
- public:
-  /// The plan with this key; make() on a miss. Valid until the next call.
-  template <class Make>
-  Plan& find_or_make(const PlanKey& key, const Make& make) {
-    if (const auto found = index_.find(key); found != index_.end()) {
-      order_.splice(order_.begin(), order_, found->second);
-      return order_.front().second;
-    }
-    order_.emplace_front(key, make());
-    index_.emplace(key, order_.begin());
-    if (order_.size() > kCapacity) {
-      index_.erase(order_.back().first);
-      order_.pop_back();
-    }
-    return order_.front().second;
-  }
-
- private:
-  static constexpr std::size_t kCapacity = 1024;
-  using Order = std::list<std::pair<PlanKey, Plan>>;  // the most recently used first
-  Order order_;
-  std::map<PlanKey, typename Order::iterator> index_;
+struct PlanCache : LruCache<ProblemKey, Plan> {
+  PlanCache() : LruCache<ProblemKey, Plan>(1024) {}
 };
 
 /// Memory of a GPU for work that is started on the current stream while this lives. It begins at a

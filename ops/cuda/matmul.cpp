@@ -1,8 +1,7 @@
 // Matrix products by cuBLASLt.
 //
 //   - cuBLAS counts down the columns, so what it computes is out^T = b^T a^T: our dense rows are
-//   its
-//     dense columns.
+//     its dense columns.
 //   - The bias is added by the product itself (an epilogue) or, where cuBLASLt cannot, written to
 //     `out` first and the product added. cuBLASLt knows an f32 bias beside an f32 result only: a
 //     bf16 result with a bias is made in f32 and rounded once, in a pass of its own.
@@ -45,7 +44,7 @@ struct Operand {
     transposed = !by_rows;
   }
 
-  void add_to(PlanKey& key) const {
+  void add_to(ProblemKey& key) const {
     key.add(rows).add(columns).add(leading).add(transposed).add(batch_stride);
   }
 };
@@ -68,18 +67,11 @@ struct Problem {
   Bias bias;
   int a_alignment, b_alignment, out_alignment, bias_alignment;
 
-  PlanKey key(Device gpu) const {
-    PlanKey key{count,
-                static_cast<std::int64_t>(dtype),
-                static_cast<std::int64_t>(out_dtype),
-                static_cast<std::int64_t>(bias),
-                a_alignment,
-                b_alignment,
-                out_alignment,
-                bias_alignment,
-                gpu.index,
-                allow_tf32(),
-                static_cast<std::int64_t>(workspace_limit())};
+  ProblemKey key(Device gpu) const {
+    ProblemKey key("matmul", {count, static_cast<std::int64_t>(dtype),
+                              static_cast<std::int64_t>(out_dtype), static_cast<std::int64_t>(bias),
+                              a_alignment, b_alignment, out_alignment, bias_alignment, gpu.index,
+                              allow_tf32(), static_cast<std::int64_t>(workspace_limit())});
     for (const Operand* operand : {&a, &b, &out}) operand->add_to(key);
     return key;
   }
@@ -245,9 +237,7 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& 
     matmul(a, b, bias, wide);
     return copy(wide, out);
   }
-  const auto batch = [&](const Dims& dims) {
-    return Dims(std::span(dims.begin(), dims.end() - 2));
-  };
+  const auto batch = [](const Dims& dims) { return dims.first(dims.size() - 2); };
   const LoopNest<3> nest(batch(out.shape()),
                          {batch(a.strides()), batch(b.strides()), batch(out.strides())});
   const int last = nest.shape.size() - 1;
