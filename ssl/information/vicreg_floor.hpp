@@ -14,9 +14,16 @@
 //
 // with std* = min(1, (25 / (8 K))^(1/3)) at eps = 0.
 //
-// Equal variances are an assumption. With the official weights, or nearby, nothing lower is known;
-// where the variance term counts little, a few large and many small variances come a little lower:
-// about .802 instead of .804 with both weights 1 at n 256 and d 2048.
+// Equal variances are the best ones where the variance term counts enough: with a = its weight
+// (of both views) and b = that of the covariance, the loss is at least
+//
+//   mean over j of [a (gamma - sqrt x_j) - 2 b x_j^2] + 2 b V^2 / ((n-1) d),   V = sum_j x_j,
+//
+// x_j the variances, none above gamma^2 (shrinking one that is costs nothing). The bracket is
+// convex in x_j if a >= 16 b gamma^3, and then x_j = V/d is the least. Below that it pays to let
+// `alone` dimensions have std gamma, uncorrelated with all others, and to let the others, small,
+// share what directions are left: K is (d - alone) / (n - 1 - alone) - 1 for them. The least of
+// these losses is given then, which no embeddings are known to fall below.
 //
 // Losses at different d/n therefore cannot be compared: at n 256 and d 2048 std* is 0.763 and the
 // loss never falls below 10.69; at n 256 and d 512 it is 2.02.
@@ -26,8 +33,9 @@
 namespace invar::ssl {
 
 struct VicregFloor {
-  double std;   ///< std*, at most gamma
-  double loss;  ///< of two or more views
+  double std;          ///< std*, at most gamma, of the dimensions that do not stand alone
+  std::int64_t alone;  ///< dimensions with std gamma, uncorrelated with all others
+  double loss;         ///< of two or more views
 };
 
 /// For batches of n samples (the global batch) and embeddings of d dimensions, n >= 2, d >= 1.

@@ -286,15 +286,13 @@ TEST_CASE("VICReg's attainable floor", "[unit]") {
   // Free embeddings, equal in both views, under gradient descent with momentum: they come down to
   // the floor and not below.
   manual_seed(5);
-  for (const std::int64_t d : {10, 32}) {
-    constexpr std::int64_t kN = 8;
-    const double floor = vicreg_floor(kN, d).loss;
-    const Vicreg::Options o;
-    const auto regulariser = [&](const Tensor& z) {
-      return variance_hinge(z, o.gamma, o.eps) * o.variance +
-             off_diagonal_covariance(z) * (2 * o.covariance);
+  constexpr std::int64_t kN = 8;
+  const auto come_down = [](Tensor z, const Vicreg::Options& o) {
+    const auto regulariser = [&](const Tensor& x) {
+      return variance_hinge(x, o.gamma, o.eps) * o.variance +
+             off_diagonal_covariance(x) * (2 * o.covariance);
     };
-    Tensor z = randn({kN, d}, kF64), momentum = zeros({kN, d}, kF64);
+    Tensor momentum = zeros(z.shape(), kF64);
     double least = regulariser(z).item();
     constexpr int kSteps = 1500;
     for (int i = 0; i < kSteps; ++i) {
@@ -302,9 +300,42 @@ TEST_CASE("VICReg's attainable floor", "[unit]") {
       z = z - momentum * (0.05 * (1 - static_cast<double>(i) / kSteps));
       least = std::min(least, regulariser(z).item());
     }
-    CHECK(least >= floor * (1 - 1e-12));
-    CHECK(least <= floor * 1.01);
+    return least;
+  };
+  for (const std::int64_t d : {10, 32}) {
+    const VicregFloor floor = vicreg_floor(kN, d);
+    CHECK(floor.alone == 0);
+    const double least = come_down(randn({kN, d}, kF64), {});
+    CHECK(least >= floor.loss * (1 - 1e-12));
+    CHECK(least <= floor.loss * 1.01);
   }
+
+  // Where the variance counts little, embeddings of unequal variances reach less than those of
+  // equal ones can: started at the orthonormal directions that stand alone and at small others.
+  // Directions 0 to kN - 2 are orthogonal to (1, ..., 1).
+  const Tensor directions = eigh(ones({kN, kN}, kF64)).vectors * std::sqrt(kN - 1.0);
+  for (const std::int64_t d : {10, 32}) {
+    const Vicreg::Options even{.variance = 1, .covariance = 1};
+    const VicregFloor floor = vicreg_floor(kN, d, even);
+    CAPTURE(d, floor.alone, floor.std);
+    REQUIRE(floor.alone > 0);
+    const std::int64_t left = kN - 1 - floor.alone;
+    const Tensor others = matmul(narrow(directions, 1, floor.alone, left),
+                                 normalize(randn({left, d - floor.alone}, kF64), 0)) *
+                          floor.std;
+    const double least = come_down(cat({narrow(directions, 1, 0, floor.alone), others}, 1), even);
+    CHECK(least >= floor.loss * (1 - 1e-12));
+    CHECK(least <= floor.loss * 1.01);
+    const double k = static_cast<double>(d) / (kN - 1) - 1,
+                 t = std::min(1.0, std::cbrt(1 / (8 * k)));
+    CHECK(least < 0.97 * (1 - t + 2 * k * std::pow(t, 4)));
+  }
+  // .79 and .45, where equal variances reach .80 and .63.
+  CHECK_THAT(vicreg_floor(256, 2048, {.variance = 1, .covariance = 1, .eps = 0}).loss,
+             WithinAbs(0.7918, 1e-4));
+  CHECK_THAT(vicreg_floor(256, 512, {.variance = 1, .covariance = 1, .eps = 0}).loss,
+             WithinAbs(0.4540, 1e-4));
+  CHECK(vicreg_floor(256, 512, {.variance = 16}).alone == 0);
 }
 
 // --- 1.7: other methods' estimates of the entropy ------------------------------------------------
