@@ -140,9 +140,10 @@ Json report_correlation(const Json& rows) {
   Names names = ssl::diagnostic_names();
   names.push_back("knn");
   for (const auto& [term, value] : ssl::BoundTerms().named()) names.push_back(term);
-  std::vector<const Json*> last;
+  std::vector<const Json*> last, every;
   std::map<std::string, std::vector<const Json*>> runs, methods;
   for (const Json& row : rows) {
+    every.push_back(&row);
     if (row.at("step") == "end") {
       last.push_back(&row);
       methods[row.at("group").get<std::string>()].push_back(&row);
@@ -151,8 +152,12 @@ Json report_correlation(const Json& rows) {
     }
   }
   Json between = Json::array(), within = Json::array(), of_methods = Json::array();
+  Json pooled = Json::array();
   for (const std::string& name : names) {
     std::size_t count = 0;
+    const auto of_all = with_accuracy(every, name, count);
+    pooled.push_back(
+        {{"diagnostic", name}, {"encoders", count}, {"rho", of_all ? Json(of_all->rho) : Json()}});
     const auto r = with_accuracy(last, name, count);
     between.push_back({{"diagnostic", name},
                        {"encoders", count},
@@ -181,10 +186,11 @@ Json report_correlation(const Json& rows) {
   }
   return {
       {"notes",
-       {"Spearman's rho with linear accuracy, asked in three ways: do finished encoders rank by "
+       {"Spearman's rho with linear accuracy, asked in four ways: do finished encoders rank by "
         "the diagnostic (one value per training run; runs of one method are alike, so p is too "
         "small still), do those of one method, and does it follow accuracy along a run (rho over "
-        "the checkpoints of each run, then mean and 95 % interval over runs). They may differ in "
+        "the checkpoints of each run, then mean and 95 % interval over runs), and over all "
+        "checkpoints of all runs at once, where time and method are mixed. They may differ in "
         "sign. Below three encoders nothing is said.",
         "Diagnostics of the encoder's features of two training views of test images; the "
         "bound's terms with all training images of the probe labelled, so that labelled and "
@@ -194,6 +200,8 @@ Json report_correlation(const Json& rows) {
        {table("rank correlations", "of finished encoders with linear accuracy", between),
         table("within methods", "of the finished encoders of each group", of_methods),
         table("within runs", "of each run's checkpoints with linear accuracy", within),
+        table("all checkpoints", "of the checkpoints of all runs and the finished encoders",
+              pooled),
         table("encoders", "every encoder", rows)}},
       {"figures", Json::array({dots(between, of_methods, within)})}};
 }

@@ -29,7 +29,8 @@ Json report_overlap(const Study& study, const OverlapSettings& settings) {
                       {"distance", row.distance},
                       {"distance_per_sqrt_dimension", row.distance_per_dimension},
                       {"noise_length", sigma * std::sqrt(static_cast<double>(dimensions))},
-                      {"overlap", row.error}});
+                      {"overlap", row.error},
+                      {"overlap_per_sqrt_dimension", row.error_per_dimension}});
       series[line]["x"].push_back(sigma);
       series[line++]["y"].push_back(row.error);
     }

@@ -40,7 +40,8 @@ Tensor conditional_isotropic(const Tensor& mu, const Tensor& mu_other, double s2
 Tensor conditional_fitted(const Tensor& z, const Tensor& z_other, double beta = 0);
 
 /// mean_i -1/2 |mu_i - mu'_i|^2 - log(|Sigma_i + beta I| |Sigma'_i + beta I|), as the objective of
-/// the paper has it, up to a constant: mu [n, d], Sigma [n, d, d]. Not a bound on anything.
+/// the paper has it, up to a constant: mu [n, d], Sigma [n, d, d]. Not a bound on anything. Error
+/// where a Sigma + beta I is not positive definite: there the value is infinite.
 Tensor conditional_published(const Tensor& mu, const Tensor& mu_other, const Tensor& sigma,
                              const Tensor& sigma_other, double beta);
 

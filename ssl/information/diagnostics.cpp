@@ -16,6 +16,7 @@
 #include <invar/ssl/information/entropy.hpp>
 #include <invar/ssl/information/generalisation.hpp>
 #include <invar/ssl/information/normality.hpp>
+#include <invar/ssl/information/overlap.hpp>
 #include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/information/representation.hpp>
 #include <limits>
@@ -33,16 +34,19 @@ double per_dimension(const Tensor& value, const Tensor& z) {
   return value.item() / static_cast<double>(z.size(1));
 }
 
-double logdet_per_dimension(const Tensor& z) {
+double logdet_per_dimension(const Tensor& z, const LogDetOptions& options) {
   const double constant = std::log(2 * std::numbers::pi * std::numbers::e) / 2;
-  return logdet_entropy(z, {.beta = kBeta}).item() / static_cast<double>(z.size(1)) - constant;
+  return logdet_entropy(z, options).item() / static_cast<double>(z.size(1)) - constant;
 }
 
-// The two bounds at one c s2 are one number: it is the upper bound at this s2, and the lower one at
-// a quarter of it.
-double information(const Tensor& z) {
+/// At s2 = factor d / log n.
+double information(const Tensor& z, double factor, PairwiseBound bound) {
   const double n = static_cast<double>(z.size(0)), d = static_cast<double>(z.size(1));
-  return pairwise_information(z, d / std::log(n), PairwiseBound::upper).item();
+  return pairwise_information(z, factor * d / std::log(n), bound).item();
+}
+
+double overlap_of_features(const Tensor& z) {
+  return overlap(nearest_neighbour_distances(z), z.size(1), 0.1, {0.5})[0].error;
 }
 
 /// The mean of what is not NaN.
@@ -55,9 +59,19 @@ double mean_p_value(const Tensor& z) { return mean_of_valid(normal_test(z).p_val
 
 const std::map<std::string, Diagnostic>& table() {
   static const std::map<std::string, Diagnostic> diagnostics = [] {
-    const std::map<std::string, double (*)(const Tensor&)> entropies = {
-        {"logdet_entropy", logdet_per_dimension},
-        {"information", information},
+    const std::map<std::string, double (*)(const Tensor&)> scaled = {
+        {"logdet_entropy",
+         [](const Tensor& z) { return logdet_per_dimension(z, {.beta = kBeta}); }},
+        {"corrected_logdet_entropy",
+         [](const Tensor& z) {
+           return logdet_per_dimension(z, {.beta = 0, .correct_bias = true});
+         }},
+        {"information", [](const Tensor& z) { return information(z, 1, PairwiseBound::upper); }},
+        {"information_upper",
+         [](const Tensor& z) { return information(z, 0.5, PairwiseBound::upper); }},
+        {"information_lower",
+         [](const Tensor& z) { return information(z, 0.5, PairwiseBound::lower); }},
+        {"overlap", overlap_of_features},
     };
     std::map<std::string, Diagnostic> all = {
         {"std", [](const Tensors& z) { return mean(dimension_std(z[0])).item(); }},
@@ -81,11 +95,9 @@ const std::map<std::string, Diagnostic>& table() {
          }},
         {"normality", [](const Tensors& z) { return mean_p_value(z[0]); }},
     };
-    for (const auto& [name, entropy] : entropies) {
-      all[name] = [entropy = entropy](const Tensors& z) { return entropy(z[0]); };
-      all["unit_" + name] = [entropy = entropy](const Tensors& z) {
-        return entropy(rows_of_unit_variance(z[0]));
-      };
+    for (const auto& [name, f] : scaled) {
+      all[name] = [f = f](const Tensors& z) { return f(z[0]); };
+      all["unit_" + name] = [f = f](const Tensors& z) { return f(rows_of_unit_variance(z[0])); };
     }
     return all;
   }();

@@ -8,14 +8,18 @@
 //   rankme, participation_ratio, alpha_req, lidar        effective ranks, spectrum's decay
 //   alignment, uniformity                                of views and of pairs on the sphere
 //   logdet_entropy       1/(2d) logdet(covariance + 1e-3 I): nats per dimension, 0 for covariance I
-//   information                                          pairwise_information, c s2 = 2d/log n
+//   corrected_logdet_entropy   the same of the covariance alone, less the bias of n samples (n > d)
+//   information          pairwise_information at c s2 = 2d/log n, where both bounds are one number
+//   information_upper, information_lower                 the two bounds at s2 = d/(2 log n)
+//   overlap              Phi(-D / 2 sigma), D the median distance to the nearest other sample,
+//                        sigma .1
 //   conditional_isotropic, conditional_fitted            of conditional.hpp divided by d, for
 //                        s2 = 1 and for beta = 1e-3
 //   normality            mean p-value of K^2 over dimensions (n >= 8), the draws being the samples
 //
-// all of the first view, but alignment and conditional_* (first two) and lidar (all). The entropies
-// move with the scale of z; each is also there with "unit_" before its name, of rows scaled to
-// length sqrt(d). Lists (diagnostic_list):
+// all of the first view, but alignment and conditional_* (first two) and lidar (all). Entropies,
+// informations and overlap move with the scale of z; each is also there with "unit_" before its
+// name, of rows scaled to length sqrt(d). Lists (diagnostic_list):
 //
 //   spectrum             eigenvalues of the covariance, descending, the first 64
 //   std_per_dimension

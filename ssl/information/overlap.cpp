@@ -56,8 +56,9 @@ std::vector<OverlapRow> overlap(const Tensor& distances, std::int64_t dimensions
     const std::int64_t above = std::min(below + 1, sorted.numel() - 1);
     const double distance =
         values[below] + (values[above] - values[below]) * (position - static_cast<double>(below));
-    rows.push_back({q, distance, distance / std::sqrt(static_cast<double>(dimensions)),
-                    std::erfc(distance / (2 * sigma * std::sqrt(2.0))) / 2});
+    const auto error = [&](double at) { return std::erfc(at / (2 * sigma * std::sqrt(2.0))) / 2; };
+    const double per_dimension = distance / std::sqrt(static_cast<double>(dimensions));
+    rows.push_back({q, distance, per_dimension, error(distance), error(per_dimension)});
   }
   return rows;
 }

@@ -20,6 +20,7 @@ struct OverlapRow {
   double distance = 0;                ///< linear between order statistics
   double distance_per_dimension = 0;  ///< divided by sqrt of the elements of a sample
   double error = 0;                   ///< Phi(-distance / (2 sigma))
+  double error_per_dimension = 0;     ///< the same of distance_per_dimension
 };
 
 /// One row per quantile of `distances`, for samples of `dimensions` elements.

@@ -45,6 +45,24 @@ TEST_CASE("diagnostics exist for whatever training brings", "[unit]") {
   CHECK(ssl::diagnostic("rankme", {z, z}) > 4);
   CHECK_THAT(ssl::diagnostic("unit_logdet_entropy", {z, z}),
              WithinRel(ssl::diagnostic("unit_logdet_entropy", {z * 7.0, z}), 1e-5));
+  // Both bounds are of one s2, so they enclose what lies between.
+  const double s2 = 6 / (2 * std::log(32.0));
+  const double upper = ssl::diagnostic("information_upper", {z, z});
+  const double lower = ssl::diagnostic("information_lower", {z, z});
+  Generator generator(3);
+  const double between = ssl::mixture_information(z, s2, randn(z.shape(), {}, generator)).item();
+  CHECK(lower < between);
+  CHECK(between < upper);
+  // 32 samples of independent unit normals: the bias of the determinant is taken out.
+  CHECK_THAT(
+      ssl::diagnostic("corrected_logdet_entropy", {z, z}) - logdet(ssl::covariance(z)).item() / 12,
+      WithinAbs(-ssl::wishart_bias(32, 6) / 6, 1e-5));
+  // Neighbours at distance .3; of rows of one length the scale does not matter.
+  const Tensor line = unsqueeze(arange(0, 30, 3), 1) * tensor({1, 0});
+  CHECK_THAT(ssl::diagnostic("overlap", {line * 0.1, line}),
+             WithinAbs(std::erfc(1.5 / std::sqrt(2.0)) / 2, 1e-6));
+  CHECK_THAT(ssl::diagnostic("unit_overlap", {line, line}),
+             WithinRel(ssl::diagnostic("unit_overlap", {line * 2.0, line}), 1e-5));
   CHECK_THROWS_MATCHES(ssl::diagnostic("rankmee", {z, z}), Error,
                        MessageMatches(ContainsSubstring("\"rankme\"")));
 }
