@@ -120,8 +120,8 @@ Json report_normality(const Study& study, const Json& rows, const NormalitySetti
     }
   }
   return {{"notes",
-           {"A mean p-value is no effect size: under exact normality it is .50 (.502 at 512 draws, "
-            "where 1.35 % fall below .01), and it falls with the number of draws for the same "
+           {"A mean p-value is no effect size: under exact normality it is .50 (.504 at 512 draws, "
+            "where 1.28 % fall below .01), and it falls with the number of draws for the same "
             "departure. p > .01 is failure to reject, not evidence of normality.",
             "Replication is over training seeds; images and units of one network are not "
             "independent. A linear network must give .50 +- .01 with enough images.",
