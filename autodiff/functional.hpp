@@ -16,7 +16,7 @@
 //
 //   const auto f = [](const Tensors& x) { return sum(exp(x[0]) * x[1]); };
 //   const Tensor slope = jvp(f, {a, b}, {da, db}).derivatives[0];
-#include <invar/autodiff/gradcheck.hpp>
+#include <invar/autodiff/function.hpp>
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -42,23 +42,19 @@ Derivatives hvp(const TensorsFunction& f, const Tensors& inputs, const Tensors& 
                 bool create_graph = false);
 
 // The same for functions that return one tensor.
-template <TensorFunction F>
-TensorsFunction returning_one(F f) {
-  return [f](const Tensors& x) -> Tensors { return {f(x)}; };
-}
-template <TensorFunction F>
+template <ReturnsTensor F>
 Derivatives vjp(F f, const Tensors& inputs, const Tensors& v, bool create_graph = false) {
   return vjp(returning_one(f), inputs, v, create_graph);
 }
-template <TensorFunction F>
+template <ReturnsTensor F>
 Derivatives jvp(F f, const Tensors& inputs, const Tensors& v, bool create_graph = false) {
   return jvp(returning_one(f), inputs, v, create_graph);
 }
-template <TensorFunction F>
+template <ReturnsTensor F>
 Tensors jacobian(F f, const Tensors& inputs, bool create_graph = false) {
   return jacobian(returning_one(f), inputs, create_graph);
 }
-template <TensorFunction F>
+template <ReturnsTensor F>
 Derivatives hvp(F f, const Tensors& inputs, const Tensors& v, bool create_graph = false) {
   return hvp(returning_one(f), inputs, v, create_graph);
 }

@@ -11,15 +11,15 @@
 // at dense copies, so it must also give the same values for both. f must depend on its inputs alone
 // (no random numbers) and must not change them.
 //
-//   small    every entry of the Jacobian d y_i / d x_j: one backward pass per output element, two
-//            evaluations per input element
+//   small    every entry of the Jacobian d y_i / d x_j, if it has at most 4,096: one backward pass
+//            per output element, two evaluations per input element
 //   large    the gradient g of s(x) = sum_i v_i y_i(x) for random signs v: g . u for random sign
 //            vectors u, and g_j for some random elements j
 //
 // Differences are central, (y(x + h e_j) - y(x - h e_j)) / 2h: their error is of order h^2 y'''
 // + 1e-16 |y| / h, about 1e-10 at h = 1e-5 for numbers of order 1.
-#include <concepts>
-#include <functional>
+#include <cstdint>
+#include <invar/autodiff/function.hpp>
 #include <invar/core/tensor.hpp>
 #include <string>
 
@@ -31,8 +31,6 @@ struct GradcheckOptions {
   /// large form atol is multiplied by the square root of how many entries were summed.
   double atol = 1e-8;
   double rtol = 1e-6;
-  /// Largest Jacobian (inputs times outputs) that is checked entry by entry.
-  std::int64_t full_jacobian = 4096;
   /// Ignore entries where the slopes to the left and to the right differ (relu at 0, a tie of max):
   /// no gradient is the right one there. An error if more than half of all entries are ignored.
   bool skip_kinks = false;
@@ -47,29 +45,21 @@ struct GradcheckResult {
   explicit operator bool() const { return ok; }
 };
 
-using TensorsFunction = std::function<Tensors(const Tensors&)>;
-
-/// A function that returns one tensor.
-template <class F>
-concept TensorFunction = std::is_invocable_r_v<Tensor, F, const Tensors&>;
-
 /// Checks the gradient of f at `inputs`.
 GradcheckResult gradcheck(const TensorsFunction& f, const Tensors& inputs,
                           const GradcheckOptions& options = {});
-template <TensorFunction F>
+template <ReturnsTensor F>
 GradcheckResult gradcheck(F f, const Tensors& inputs, const GradcheckOptions& options = {}) {
-  return gradcheck(TensorsFunction([f](const Tensors& x) -> Tensors { return {f(x)}; }), inputs,
-                   options);
+  return gradcheck(returning_one(f), inputs, options);
 }
 
 /// Checks the second order: the gradient of (x, v) -> v . df/dx, which create_graph makes
 /// differentiable, at `inputs` and random v.
 GradcheckResult gradgradcheck(const TensorsFunction& f, const Tensors& inputs,
                               const GradcheckOptions& options = {});
-template <TensorFunction F>
+template <ReturnsTensor F>
 GradcheckResult gradgradcheck(F f, const Tensors& inputs, const GradcheckOptions& options = {}) {
-  return gradgradcheck(TensorsFunction([f](const Tensors& x) -> Tensors { return {f(x)}; }), inputs,
-                       options);
+  return gradgradcheck(returning_one(f), inputs, options);
 }
 
 }  // namespace invar

@@ -141,8 +141,7 @@ void CachingAllocator::take_from_system(std::size_t requested) {
   if (over_limit(bytes)) {
     fail("allocate",
          "out of memory: asked for {}, {} in use and {} in pieces too small, of a limit of {}: use "
-         "a "
-         "smaller batch or raise the limit",
+         "a smaller batch or raise the limit",
          readable(requested), readable(stats_.in_use), readable(stats_.cached),
          readable(stats_.limit));
   }

@@ -2,8 +2,8 @@
 // The caching allocator: freed memory is kept and handed out again, so that a training step in its
 // steady state asks the operating system for nothing.
 //
-//   - Small blocks (up to 512 KiB) are kept in buckets by size, eight per power of two (at most
-//     an eighth is wasted); a block only ever serves its own bucket.
+//   - Small blocks (up to 512 KiB) are kept in buckets by size, eight per power of two (from 512
+//     bytes on at most an eighth is wasted); a block only ever serves its own bucket.
 //   - Large ones are cut from segments: the smallest hole that fits is cut to size, what is
 //     given back joins the holes beside it. Tensors of different sizes thus share memory over a
 //     step. A fresh segment is as large as the request, or an eighth of what is held already.
@@ -16,10 +16,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <invar/core/device.hpp>
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace invar {
@@ -35,15 +37,15 @@ struct MemoryStats {
 
 /// Where fresh memory comes from: the operating system, or a GPU's driver.
 struct RawMemory {
-  void* (*allocate)(std::size_t bytes);  ///< nullptr when there is none
-  void (*release)(void* block, std::size_t bytes);
+  std::function<void*(std::size_t bytes)> allocate;  ///< nullptr when there is none
+  std::function<void(void* block, std::size_t bytes)> release;
   /// What the system says it still has; null where it does not say.
-  std::size_t (*available)() = nullptr;
+  std::function<std::size_t()> available = nullptr;
 };
 
 class CachingAllocator {
  public:
-  explicit CachingAllocator(RawMemory raw) : raw_(raw) {}
+  explicit CachingAllocator(RawMemory raw) : raw_(std::move(raw)) {}
 
   /// A block of at least `bytes` bytes (never nullptr).
   void* allocate(std::size_t bytes);
@@ -54,7 +56,7 @@ class CachingAllocator {
   void reset_peak();
   /// 0 removes the limit.
   void set_limit(std::size_t bytes);
-  /// Returns every cached block to the system.
+  /// Returns what is wholly unused to the system: small blocks, and segments without a tensor.
   void empty_cache();
   /// The same, unless the allocator is at work just now.
   void try_empty_cache() noexcept;

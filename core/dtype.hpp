@@ -123,7 +123,7 @@ decltype(auto) visit(DType dtype, F&& f) {
     case DType::boolean:
       return f.template operator()<bool>();
   }
-  throw InternalError("[dtype] internal error: unknown DType");
+  fail_internal("dtype", "unknown DType");
 }
 
 /// Throws unless is_floating(dtype).
@@ -132,12 +132,18 @@ inline void check_floating(std::string_view op, DType dtype) {
         name_of(dtype));
 }
 
+/// Throws unless `dtype` is f32 or f64.
+inline void check_real(std::string_view op, DType dtype) {
+  check(dtype == DType::f32 || dtype == DType::f64, op,
+        "expected dtype f32 or f64, got {}: convert it with to(x, DType::f32)", name_of(dtype));
+}
+
 /// Like visit, for kernels that exist for f32 and f64 only; `op` is named in the error.
 template <class F>
 decltype(auto) visit_real(DType dtype, std::string_view op, F&& f) {
+  check_real(op, dtype);
   if (dtype == DType::f32) return f.template operator()<float>();
-  if (dtype == DType::f64) return f.template operator()<double>();
-  fail(op, "expected dtype f32 or f64, got {}: convert it with to(x, DType::f32)", name_of(dtype));
+  return f.template operator()<double>();
 }
 
 /// Like visit, for kernels over real and integer numbers (f32, f64, i64, i32, u8).
@@ -155,7 +161,8 @@ decltype(auto) visit_number(DType dtype, std::string_view op, F&& f) {
     case DType::u8:
       return f.template operator()<std::uint8_t>();
     default:
-      fail(op, "expected a numeric dtype, got {}: convert it with to(x, dtype)", name_of(dtype));
+      fail(op, "expected dtype f32, f64, i64, i32 or u8, got {}: convert it with to(x, dtype)",
+           name_of(dtype));
   }
 }
 

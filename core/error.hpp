@@ -41,13 +41,20 @@ void check(bool condition, std::string_view op, fmt::format_string<Args...> mess
   }
 }
 
+/// Throws InternalError("[where] internal error: message: please report this").
+template <class... Args>
+[[noreturn]] void fail_internal(std::string_view where, fmt::format_string<Args...> message,
+                                Args&&... args) {
+  throw InternalError(fmt::format("[{}] internal error: {}: please report this", where,
+                                  fmt::format(message, std::forward<Args>(args)...)));
+}
+
 /// Throws InternalError unless `condition` holds.
 template <class... Args>
 void internal_check(bool condition, std::string_view where, fmt::format_string<Args...> message,
                     Args&&... args) {
   if (!condition) [[unlikely]] {
-    throw InternalError(fmt::format("[{}] internal error: {}: please report this", where,
-                                    fmt::format(message, std::forward<Args>(args)...)));
+    fail_internal(where, message, std::forward<Args>(args)...);
   }
 }
 

@@ -12,7 +12,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <invar/core/host_device.hpp>
 
 namespace invar {
@@ -38,24 +37,18 @@ struct Split {
 
 INVAR_HD inline Split<float> split(float x) {
   constexpr uint32_t kSqrtHalf = 0x3f3504f3u;
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
   const int32_t exponent = static_cast<int32_t>(bits - kSqrtHalf) >> 23;
-  bits -= static_cast<uint32_t>(exponent) << 23;
-  Split<float> result{0.0f, static_cast<float>(exponent)};
-  std::memcpy(&result.mantissa, &bits, sizeof bits);
-  return result;
+  return {std::bit_cast<float>(bits - (static_cast<uint32_t>(exponent) << 23)),
+          static_cast<float>(exponent)};
 }
 
 INVAR_HD inline Split<double> split(double x) {
   constexpr uint64_t kSqrtHalf = 0x3fe6a09e667f3bcdull;
-  uint64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
+  const uint64_t bits = std::bit_cast<uint64_t>(x);
   const int64_t exponent = static_cast<int64_t>(bits - kSqrtHalf) >> 52;
-  bits -= static_cast<uint64_t>(exponent) << 52;
-  Split<double> result{0.0, static_cast<double>(exponent)};
-  std::memcpy(&result.mantissa, &bits, sizeof bits);
-  return result;
+  return {std::bit_cast<double>(bits - (static_cast<uint64_t>(exponent) << 52)),
+          static_cast<double>(exponent)};
 }
 
 /// sum over k = 0 .. K-1 of z^k / (2k + 3), the tail of atanh(s)/s - 1 = z * (1/3 + z/5 + ...).

@@ -41,6 +41,10 @@ class Dims {
     return {begin(), static_cast<std::size_t>(size_)};
   }
 
+  /// The first n, or the last n, 0 <= n <= size().
+  Dims first(int n) const { return Dims(std::span(begin(), begin() + n)); }
+  Dims last(int n) const { return Dims(std::span(end() - n, end())); }
+
   void push_back(std::int64_t value) {
     check(size_ < kMaxDims, "shape", "expected at most {} dimensions", kMaxDims);
     values_[size_++] = value;

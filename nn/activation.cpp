@@ -37,14 +37,14 @@ Tensor activate(Activation activation, const Tensor& x) {
     case Activation::sigmoid:
       return sigmoid(x);
   }
-  throw InternalError("[activate] internal error: unknown activation");
+  fail_internal("activate", "unknown activation");
 }
 
 std::string_view name_of(Activation activation) {
   for (const auto& [value, name] : kNames) {
     if (value == activation) return name;
   }
-  throw InternalError("[activation] internal error: unknown activation");
+  fail_internal("activation", "unknown activation");
 }
 
 Activation parse_activation(std::string_view text) {

@@ -6,7 +6,6 @@
 #include <concepts>
 #include <invar/nn/module.hpp>
 #include <memory>
-#include <type_traits>
 
 namespace invar::nn {
 

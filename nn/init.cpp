@@ -67,7 +67,7 @@ double gain(Nonlinearity nonlinearity, double negative_slope) {
     case Nonlinearity::leaky_relu:
       return std::sqrt(2 / (1 + negative_slope * negative_slope));
   }
-  throw InternalError("[gain] internal error: unknown nonlinearity");
+  fail_internal("gain", "unknown nonlinearity");
 }
 
 Tensor kaiming_uniform_(const Tensor& x, const KaimingOptions& options, Generator& generator) {

@@ -73,7 +73,7 @@ Tensor copy_(const Tensor& x, const Tensor& y) {
   return x;
 }
 
-Interval range_of(DType dtype) {
+DTypeRange range_of(DType dtype) {
   switch (dtype) {
     case DType::boolean:
       return {0, 1};

@@ -21,12 +21,12 @@ Tensor clone(const Tensor& x);
 /// x itself if it is dense already, else a dense copy.
 Tensor contiguous(const Tensor& x);
 
-struct Interval {
+struct DTypeRange {
   double low, high;
 };
 
 /// The least and the greatest double among the values of an integer dtype; 0 and 1 of boolean.
-Interval range_of(DType dtype);
+DTypeRange range_of(DType dtype);
 /// Throws Error if `dtype` is one of integers and does not have `value`, truncated.
 void check_value(std::string_view op, DType dtype, double value);
 

@@ -102,7 +102,7 @@ Tensor randint(std::int64_t low, std::int64_t high, const Dims& shape, TensorOpt
                Generator& generator) {
   check(low < high, "randint", "expected low < high, got {} and {}", low, high);
   // Beyond it a draw would be rounded, perhaps to `high`. Draws are made in f64.
-  const int bits = options.dtype == DType::bf16 ? 8 : options.dtype == DType::f32 ? 24 : 53;
+  const int bits = options.dtype == DType::f32 ? 24 : 53;
   const std::int64_t exact = std::int64_t{1} << bits;
   check(low >= -exact && high <= exact, "randint",
         "expected bounds within 2^{} for dtype {}, got {} and {}", bits, options.dtype, low, high);

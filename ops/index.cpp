@@ -76,25 +76,32 @@ Tensor scatter_add(const Tensor& x, int dim, const Tensor& index, const Tensor& 
   return x + scattered("scatter_add", x.shape(), d, index, src);
 }
 
-Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
-  common_device("index_select", {x, index});
-  check(x.dim() > 0 && index.dim() == 1, "index_select",
-        "expected a 1-D index into a tensor of at least one dimension, got {} and {}",
-        index.shape(), x.shape());
-  const int d = wrap_dim(dim, x.dim(), "index_select");
-  check_index("index_select", index, x.shape()[d]);
+namespace {
+
+/// The slices of x that a 1-D index names in dimension d.
+Tensor selected(const char* op, const Tensor& x, int d, const Tensor& index) {
+  common_device(op, {x, index});
+  check_index(op, index, x.shape()[d]);
   Dims shape = x.shape(), strides = Dims::filled(x.dim(), 0);
   shape[d] = index.size(0);
   strides[d] = index.strides()[0];
-  return gathered("index_select", x, d, alias(index, shape, strides, index.offset()));
+  return gathered(op, x, d, alias(index, shape, strides, index.offset()));
+}
+
+}  // namespace
+
+Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
+  check(x.dim() > 0 && index.dim() == 1, "index_select",
+        "expected a 1-D index into a tensor of at least one dimension, got {} and {}",
+        index.shape(), x.shape());
+  return selected("index_select", x, wrap_dim(dim, x.dim(), "index_select"), index);
 }
 
 Tensor embedding(const Tensor& weight, const Tensor& index) {
   check(weight.dim() == 2, "embedding", "expected weight [count, width], got {}", weight.shape());
-  check_index("embedding", index, weight.size(0));
   Dims shape = index.shape();
   shape.push_back(weight.size(1));
-  return reshape(index_select(weight, 0, flatten(index)), shape);
+  return reshape(selected("embedding", weight, 0, flatten(index)), shape);
 }
 
 Tensor nonzero(const Tensor& x) { return kernel(&Kernels::nonzero, x.device(), "nonzero")(x); }
@@ -182,8 +189,8 @@ Tensor repeat(const Tensor& x, const Dims& repeats) {
     if (repeats[d] == 1) continue;
     numel_of({shape[d], repeats[d]});  // an Error if there are too many
     // [before, d and after] -> [before, repeats, d and after]
-    const std::int64_t before = numel_of(Dims(std::span(shape.begin(), shape.begin() + d)));
-    const std::int64_t after = numel_of(Dims(std::span(shape.begin() + d, shape.end())));
+    const std::int64_t before = numel_of(shape.first(d));
+    const std::int64_t after = numel_of(shape.last(shape.size() - d));
     shape[d] *= repeats[d];
     out = reshape(expand(reshape(out, {before, 1, after}), {before, repeats[d], after}), shape);
   }
@@ -209,8 +216,7 @@ Tensor flip(const Tensor& x, const Dims& dims) {
   return record("flip", {x}, out, [dims](const Tensor& g) -> Tensors { return {flip(g, dims)}; });
 }
 
-// --- pad
-// ------------------------------------------------------------------------------------------
+// --- pad -----------------------------------------------------------------------------------------
 
 namespace {
 

@@ -71,13 +71,8 @@ Tensor triangle(const char* op, Tensor (*keep)(const Tensor&, const Tensor&), co
   return where(keep(columns, bound), x, 0);
 }
 
-void check_real(const char* op, const Tensor& x) {
-  check(x.dtype() == DType::f32 || x.dtype() == DType::f64, op,
-        "expected dtype f32 or f64, got {}: convert it with to()", x.dtype());
-}
-
 void check_square(const char* op, const Tensor& x) {
-  check_real(op, x);
+  check_real(op, x.dtype());
   check(x.dim() >= 2 && x.size(-1) == x.size(-2), op, "expected square matrices [.., n, n], got {}",
         x.shape());
 }
@@ -94,7 +89,7 @@ void check_eigen(const char* op, const Tensor& x) {
 
 /// One number per row of the matrices x.
 Tensor eigenvalues_like(const Tensor& x) {
-  return empty(Dims(std::span(x.shape().begin(), x.shape().end() - 1)), x.options());
+  return empty(x.shape().first(x.dim() - 1), x.options());
 }
 
 /// Error if two neighbours of `values` are equal up to rounding (or, for svdvals, one is 0) while a
@@ -180,9 +175,7 @@ Tensor solve_triangular(const Tensor& matrix, const Tensor& sides, bool upper, b
         a.shape(), b.shape(), b.dim() == 1 ? ": unsqueeze the vector" : "");
   if (!left) return transpose(solve_triangular(transpose(a), transpose(b), !upper));
 
-  const auto batch = [](const Tensor& t) {
-    return Dims(std::span(t.shape().begin(), t.shape().end() - 2));
-  };
+  const auto batch = [](const Tensor& t) { return t.shape().first(t.dim() - 2); };
   Dims a_shape = broadcast_shapes(batch(a), batch(b), "solve_triangular"), shape = a_shape;
   for (int d : {-2, -1}) {
     a_shape.push_back(a.size(d));
@@ -253,10 +246,10 @@ Tensor eigvalsh(const Tensor& input) {
 // transposed.
 Tensor svdvals(const Tensor& input) {
   const Tensor x = autocast("svdvals", input);
-  check_real("svdvals", x);
+  check_real("svdvals", x.dtype());
   check(x.dim() >= 2, "svdvals", "expected matrices [.., n, m], got {}", x.shape());
   check_finite("svdvals", x);
-  Dims shape(std::span(x.shape().begin(), x.shape().end() - 2));
+  Dims shape = x.shape().first(x.dim() - 2);
   shape.push_back(std::min(x.size(-2), x.size(-1)));
   const Tensor values = empty(shape, x.options());
   kernel(&Kernels::svdvals, x.device(), "svdvals")(x, values);

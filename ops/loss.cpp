@@ -22,7 +22,7 @@ Tensor mse_loss(const Tensor& input, const Tensor& expected, LossReduction reduc
     case LossReduction::sum:
       return sum(loss);
   }
-  throw InternalError("[mse_loss] internal error: unknown reduction");
+  fail_internal("mse_loss", "unknown reduction");
 }
 
 Tensor cross_entropy(const Tensor& input, const Tensor& target,
@@ -72,7 +72,7 @@ Tensor cross_entropy(const Tensor& input, const Tensor& target,
     case LossReduction::mean:
       return sum(loss) / sum(where(is_target, weight, 0));
   }
-  throw InternalError("[cross_entropy] internal error: unknown reduction");
+  fail_internal("cross_entropy", "unknown reduction");
 }
 
 }  // namespace invar

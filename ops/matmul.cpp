@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>
@@ -26,7 +25,7 @@ void check_parameter(const char* op, const Tensor& x, const Tensor& parameter) {
   if (x.dtype() != DType::bf16 || parameter.dtype() != DType::f32) check_operands(op, x, parameter);
 }
 
-Dims batch_of(const Tensor& x) { return Dims(std::span(x.shape().begin(), x.shape().end() - 2)); }
+Dims batch_of(const Tensor& x) { return x.shape().first(x.dim() - 2); }
 
 Dims with_matrix(Dims batch, std::int64_t rows, std::int64_t columns) {
   batch.push_back(rows);
@@ -49,7 +48,7 @@ Tensor product(const char* op, const Tensor& a, const Tensor& b, const Tensor& b
 
 /// The dimensions before the last merged into one: [rows, x.size(-1)].
 Tensor fold_rows(const Tensor& x) {
-  const std::int64_t rows = numel_of(Dims(std::span(x.shape().begin(), x.shape().end() - 1)));
+  const std::int64_t rows = numel_of(x.shape().first(x.dim() - 1));
   return reshape(x, {rows, x.size(-1)});
 }
 
@@ -140,8 +139,7 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
                 });
 }
 
-// --- einsum
-// ---------------------------------------------------------------------------------------
+// --- einsum --------------------------------------------------------------------------------------
 
 namespace {
 

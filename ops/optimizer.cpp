@@ -3,7 +3,6 @@
 #include <invar/ops/kernels.hpp>
 #include <invar/ops/optimizer.hpp>
 #include <invar/ops/reduce.hpp>
-#include <invar/ops/view.hpp>
 
 namespace invar {
 namespace {
@@ -15,11 +14,6 @@ void check_like(const char* op, const char* what, const Tensor& p, const Tensor&
         p.shape(), p.device(), x.dtype(), x.shape(), x.device());
   check(x.is_contiguous(), op, "expected a dense {}, got shape {} with strides {}", what, x.shape(),
         x.strides());
-}
-
-/// Throws Error for a dtype that no kernel updates or sums.
-void check_real(const char* op, const Tensor& x) {
-  visit_real(x.dtype(), op, []<class T>() {});
 }
 
 /// Throws Error unless there is one entry per parameter.
@@ -39,7 +33,7 @@ Tensors checked_operands(const char* op, const Tensors& parameters, const Tensor
     check(parameters[i].device() == parameters[0].device(), op,
           "expected all parameters on one device, got {} and {}", parameters[0].device(),
           parameters[i].device());
-    check_real(op, parameters[i]);
+    check_real(op, parameters[i].dtype());
     check_like(op, "parameter", parameters[i], parameters[i]);
     dense.push_back(contiguous(gradients[i].detach()));
     check_like(op, what, parameters[i], dense.back());
@@ -99,7 +93,7 @@ Tensor lars_norms(const Tensors& parameters, const Tensors& gradients,
   Tensors x(2 * n), y(2 * n);
   std::vector<double> factors(2 * n, 0.0);
   for (std::size_t i = 0; i < n; ++i) {
-    check_real(kOp, parameters[i]);
+    check_real(kOp, parameters[i].dtype());
     x[i] = contiguous(parameters[i].detach());
     x[n + i] = contiguous(gradients[i].detach());
     check_like(kOp, "gradient", x[i], x[n + i]);
@@ -143,7 +137,7 @@ Tensor squared_norm(const Tensors& tensors) {
       empty({static_cast<std::int64_t>(tensors.size())}, {.dtype = DType::f64, .device = device});
   Tensors dense;
   for (const Tensor& x : tensors) {
-    check_real("squared_norm", x);
+    check_real("squared_norm", x.dtype());
     common_device("squared_norm", {parts, x});
     dense.push_back(contiguous(x.detach()));
   }

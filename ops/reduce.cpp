@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <invar/core/autograd/record.hpp>
 #include <invar/ops/autocast.hpp>
 #include <invar/ops/convert.hpp>

@@ -32,10 +32,10 @@ Dims complete_shape(const char* op, const Tensor& x, const Dims& shape) {
   return out;
 }
 
-/// Strides that read x's elements in row-major order as `shape`; false if there are none.
-bool view_strides(const Tensor& x, const Dims& shape, Dims& strides) {
-  strides = contiguous_strides(shape);
-  if (x.numel() == 0 || x.is_contiguous()) return true;
+/// Strides that read x's elements in row-major order as `shape`, if there are any.
+std::optional<Dims> view_strides(const Tensor& x, const Dims& shape) {
+  Dims strides = contiguous_strides(shape);
+  if (x.numel() == 0 || x.is_contiguous()) return strides;
   // Walk both shapes from the back. A run of x's dimensions that one stride describes may be cut up
   // at will; the new dimensions must not cross from one run into the next.
   int to = shape.size() - 1;
@@ -52,13 +52,13 @@ bool view_strides(const Tensor& x, const Dims& shape, Dims& strides) {
       used *= shape[to];
       --to;
     }
-    if (used != run) return false;
+    if (used != run) return std::nullopt;
     if (from > 0) {
       step = x.strides()[from - 1];
       run = used = 1;
     }
   }
-  return to < 0;
+  return to < 0 ? std::optional(strides) : std::nullopt;
 }
 
 // d: the gradient of a reshape is the reshape back.
@@ -83,19 +83,18 @@ Tensor slice_backward(const Tensor& g, const Dims& shape, int dim, std::int64_t 
 
 Tensor view(const Tensor& x, const Dims& shape) {
   const Dims full_shape = complete_shape("view", x, shape);
-  Dims strides;
-  check(view_strides(x, full_shape, strides), "view",
+  const auto strides = view_strides(x, full_shape);
+  check(strides.has_value(), "view",
         "expected a shape that the strides {} of {} allow without a copy, got {}: use reshape",
         x.strides(), x.shape(), shape);
-  return viewed("view", x, full_shape, strides);
+  return viewed("view", x, full_shape, *strides);
 }
 
 Tensor reshape(const Tensor& x, const Dims& shape) {
   const Dims full_shape = complete_shape("reshape", x, shape);
   if (full_shape == x.shape()) return x;
-  Dims strides;
-  if (view_strides(x, full_shape, strides)) return viewed("reshape", x, full_shape, strides);
-  return view(clone(x), full_shape);
+  const auto strides = view_strides(x, full_shape);
+  return strides ? viewed("reshape", x, full_shape, *strides) : view(clone(x), full_shape);
 }
 
 Tensor flatten(const Tensor& x, int start, int end) {

@@ -3,7 +3,6 @@
 // write through one is seen by all. `reshape` and `flatten` copy when no view can express the
 // result.
 #include <invar/core/tensor.hpp>
-#include <span>
 
 namespace invar {
 

@@ -24,7 +24,6 @@
 #include <cstdint>
 #include <invar/core/call_stack.hpp>
 #include <invar/core/tensor.hpp>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>

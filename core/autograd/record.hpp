@@ -20,8 +20,7 @@
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/node.hpp>
 #include <invar/core/autograd/saved_tensor.hpp>
-#include <memory>
-#include <span>
+#include <optional>
 
 namespace invar {
 

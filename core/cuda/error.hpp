@@ -20,8 +20,7 @@ inline void check_cuda(cudaError_t result, std::string_view op) {
         "with -DCMAKE_CUDA_ARCHITECTURES=native",
         cudaGetErrorString(result));
   }
-  throw InternalError(fmt::format("[{}] internal error: CUDA: {} ({}): please report this", op,
-                                  cudaGetErrorString(result), cudaGetErrorName(result)));
+  fail_internal(op, "CUDA: {} ({})", cudaGetErrorString(result), cudaGetErrorName(result));
 }
 
 }  // namespace invar::cuda

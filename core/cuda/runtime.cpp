@@ -26,21 +26,14 @@ void use_device(int index, const char* op) { check_cuda(cudaSetDevice(index), op
 
 // --- memory: a cache per GPU and stream
 
-template <int kIndex>
-RawMemory raw_memory();
-
-template <int... kIndex>
-std::array<RawMemory, sizeof...(kIndex)> raw_memories(std::integer_sequence<int, kIndex...>) {
-  return {raw_memory<kIndex>()...};
-}
+RawMemory raw_memory(int index);
 
 class Caches {
  public:
   Caches() {
-    const auto raw = raw_memories(std::make_integer_sequence<int, kMostDevices>());
     for (int i = 0; i < kMostDevices; ++i) {
-      gpus_[i].raw = raw[i];
-      gpus_[i].of_default_stream = std::make_unique<CachingAllocator>(raw[i]);
+      gpus_[i].raw = raw_memory(i);
+      gpus_[i].of_default_stream = std::make_unique<CachingAllocator>(gpus_[i].raw);
     }
   }
 
@@ -95,26 +88,25 @@ void* try_malloc(std::size_t bytes) {
   return block;
 }
 
-template <int kIndex>
-RawMemory raw_memory() {
-  return {.allocate = [](std::size_t bytes) -> void* {
-            use_device(kIndex, "allocate");
+RawMemory raw_memory(int index) {
+  return {.allocate = [index](std::size_t bytes) -> void* {
+            use_device(index, "allocate");
             void* block = try_malloc(bytes);
             if (!block) {
-              caches().empty_others(kIndex, allocator(kIndex));
+              caches().empty_others(index, allocator(index));
               block = try_malloc(bytes);
             }
             return block;
           },
           // cudaFree waits for all work of the GPU, of whichever stream
           .release =
-              [](void* block, std::size_t) {
-                cudaSetDevice(kIndex);
+              [index](void* block, std::size_t) {
+                cudaSetDevice(index);
                 cudaFree(block);
               },
-          .available = []() -> std::size_t {
+          .available = [index]() -> std::size_t {
             std::size_t free = 0, total = 0;
-            use_device(kIndex, "allocate");
+            use_device(index, "allocate");
             check_cuda(cudaMemGetInfo(&free, &total), "allocate");
             return free;
           }};

@@ -27,7 +27,6 @@
 #include <invar/nn/module.hpp>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace invar::nn {

@@ -82,7 +82,7 @@ inline void check_sizes(std::string_view op, std::initializer_list<std::int64_t>
   }
 }
 
-/// c = alpha a b + beta c.
+/// c = a b + beta c.
 inline void gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a,
                  int lda, const float* b, int ldb, float beta, float* c, int ldc) {
   const auto lock = turn();

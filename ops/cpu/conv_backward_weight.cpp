@@ -186,7 +186,7 @@ bool prefers_avx2_backward_weight(const Dims&, const Dims&, const Dims&, const C
 }
 void conv2d_backward_weight_avx2(const Tensor&, const Tensor&, const Conv2dOptions&,
                                  const Tensor&) {
-  throw InternalError("[conv2d_backward_weight] internal error: built without AVX2");
+  fail_internal("conv2d_backward_weight", "built without AVX2");
 }
 
 }  // namespace invar::cpu

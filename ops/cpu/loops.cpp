@@ -101,7 +101,7 @@ void run_rows(const Tensor& out, std::initializer_list<std::reference_wrapper<co
     case 3:
       return run<4>(out, inputs, row, functor);
     default:
-      internal_check(false, "elementwise", "{} inputs", inputs.size());
+      fail_internal("elementwise", "{} inputs", inputs.size());
   }
 }
 

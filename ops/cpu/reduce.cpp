@@ -6,7 +6,6 @@
 //   columns   the kept dimensions are dense: one value into each of many states, row by row
 // Only these two loops are compiled for every functor and dtype; the rest is compiled once.
 #include <cmath>
-#include <cstring>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/lanes.hpp>

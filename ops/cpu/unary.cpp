@@ -10,7 +10,7 @@ void unary(UnaryOp op, Params params, const Tensor& x, const Tensor& out) {
       if constexpr (std::is_floating_point_v<T> || std::decay_t<decltype(f)>::kIntegers) {
         elementwise<T, T>(out, f, x);
       } else {
-        throw InternalError("[elementwise] internal error: a real function of an integer tensor");
+        fail_internal("elementwise", "a real function of an integer tensor");
       }
     });
   });

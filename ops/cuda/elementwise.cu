@@ -43,7 +43,7 @@ void unary(UnaryOp op, Params params, const Tensor& x, const Tensor& out) {
       if constexpr (std::is_floating_point_v<functors::Computed<S>> || F::kIntegers) {
         elementwise<S, S>(out, stored<S>(f), x);
       } else {
-        throw InternalError("[elementwise] internal error: a real function of an integer tensor");
+        fail_internal("elementwise", "a real function of an integer tensor");
       }
     });
   });

@@ -193,8 +193,8 @@ void solve_triangular(const Tensor& a, bool upper, const Tensor& x) {
                      column_stride = a.strides()[a.dim() - 1];
   const bool by_columns = n > 1 && column_stride != 1;
   const std::int64_t stride = n == 1 ? 1 : by_columns ? column_stride : row_stride;
-  const Dims batch(std::span(a.shape().begin(), a.shape().end() - 2));
-  const LoopNest<1> nest(batch, {Dims(std::span(a.strides().begin(), a.strides().end() - 2))});
+  const Dims batch = a.shape().first(a.dim() - 2);
+  const LoopNest<1> nest(batch, {a.strides().first(a.dim() - 2)});
   visit_real(x.dtype(), "solve_triangular", [&]<class T>() {
     const Lease<cublasHandle_t> lease = cublas().lease(x.device());
     T* solution = x.data<T>();

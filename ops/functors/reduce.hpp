@@ -190,7 +190,7 @@ void visit_reduce(ReduceOp op, F&& f) {
         break;
     }
   }
-  throw InternalError("[reduce] internal error: no such reduction of this dtype");
+  fail_internal("reduce", "no such reduction of this dtype");
 }
 
 // --- what a GPU folds (fold.hpp)

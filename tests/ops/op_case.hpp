@@ -42,7 +42,7 @@ inline Input mask(const Dims& shape) { return {shape, 0, 1, DType::boolean}; }
 /// A function of the inputs that returns a Tensor or Tensors.
 struct Function : TensorsFunction {
   Function() = default;
-  template <TensorFunction F>
+  template <ReturnsTensor F>
   Function(F f) : TensorsFunction([f](const Tensors& x) -> Tensors { return {f(x)}; }) {}
   template <class F>
   requires std::is_invocable_r_v<Tensors, F, const Tensors&> Function(F f) : TensorsFunction(f) {}
