@@ -202,12 +202,15 @@ def normality(analysis: dict, output: str) -> dict | None:
         return "/".join(number(v) for v in values)
 
     why = f"mean p of VICReg {of('vicreg')}, SimCLR {of('simclr')}"
-    lacking = []
+    lacking, counts = [], []
     for group, name in (("untrained", "untrained"), ("supcon", "supervised (SupCon)"), ("linear", "linear")):
-        if where(means, group=group):
+        if found := where(means, group=group):
             why += f", {name} {of(group)}"
+            counts.append(f"{found[0]['networks']} {name}")
         elif (group, output) != ("linear", "expander"):  # it has none
             lacking.append(name)
+    if counts:
+        why += f"; controls: {', '.join(counts)}"
     if lacking:
         why += f"; controls not run: {', '.join(lacking)}"
     why += "; permutation p " + "/".join(number(row["p"], 2) for row in rows)
