@@ -326,6 +326,29 @@ def fisher(rho: float, n: int, confidence: float = 0.95) -> list[float]:
     return interval(math.tanh(z - half), math.tanh(z + half))
 
 
+def spearman(pairs: list[tuple[float, float]]) -> float:
+    def ranks(values: list[float]) -> list[float]:
+        return [sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2 for value in values]
+
+    return statistics.correlation(*map(ranks, zip(*pairs)))
+
+
+def around_images(analysis: dict) -> str:
+    """What is measured around an image, at sigma .1 of the normalised input, against linear accuracy."""
+    linear = {row["network"]: row["linear"] for row in rows_of(analysis, "correlation", "encoders") if row["step"] == "end"}
+    affine_rows = where(rows_of(analysis, "affine", "networks"), sigma=0.1)
+    normal_rows = where(rows_of(analysis, "normality", "networks"), sigma=0.1, output="encoder")
+    if normal_rows:
+        normal_rows = where(normal_rows, draws=analysis["settings"]["normality"]["draws"][0])
+    told = []
+    for what, key, rows in (("flip rate", "flip_rate", affine_rows), ("linearisation error", "error", affine_rows),
+                            ("mean p of K^2", "mean_p", normal_rows)):
+        pairs = [(row[key], linear[row["network"]]) for row in rows if row["network"] in linear]
+        if len(pairs) > 3:
+            told.append(f"{what} {signed(spearman(pairs))} ({len(pairs)} networks)")
+    return f". Around test images, at sigma .1: {', '.join(told)}" if told else ""
+
+
 def correlation(analysis: dict) -> dict | None:
     """The verdict is about finished encoders, one per training run: a run's checkpoints are no replicates."""
     where_known = lambda rows: [row for row in rows if row["rho"] is not None]
@@ -355,7 +378,7 @@ def correlation(analysis: dict) -> dict | None:
            + ": what is between methods is not what is within one. The intervals take the networks for independent, "
              "which those of one method are not. Labelled and unlabelled term are errors of a linear readout "
              "themselves. Diagnostics, of finished encoders, without correction for their number: "
-           + ", ".join(map(with_methods, others)))
+           + ", ".join(map(with_methods, others)) + around_images(analysis))
     if pooled := where_known(rows_of(analysis, "correlation", "all checkpoints")):
         why += (f". Over all {max(row['encoders'] for row in pooled)} checkpoints of all runs, time and method mixed: "
                 + ", ".join(map(name, sorted(pooled, key=lambda row: -abs(row["rho"])))))
