@@ -247,8 +247,10 @@ std::vector<double> diagnostic_list(const std::string& name, const Tensors& view
 
 double local_diagnostic(const std::string& name, const Surroundings& at) {
   const LocalDiagnostic& f = find(locals(), name);
-  check(name != "conditional_published" || (at.other.defined() && at.other.shape() == at.x.shape()),
-        name, "expected a second view of each image, got none of {}", at.x.shape());
+  check(name != "conditional_published" ||
+            (at.other.defined() && at.other.dim() > 0 && at.other.size(0) == at.x.size(0)),
+        name, "expected a second view of each of {} images, got {}", at.x.size(0),
+        at.other.defined() ? fmt::format("{}", at.other.shape()) : "none");
   NoGrad guard;
   std::exception_ptr refused;  // what the network itself refuses is an error
   const Surroundings watched{[&](const Tensor& x) {

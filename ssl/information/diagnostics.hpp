@@ -64,7 +64,7 @@ std::vector<double> diagnostic_list(const std::string& name, const Tensors& view
 struct Surroundings {
   SampleFunction f;    ///< in eval mode: [n, ..] -> [n, d]
   Tensor x;            ///< images, f32, where f is computed
-  Tensor other;        ///< another view of each, of x's shape; conditional_published needs it
+  Tensor other;        ///< another view of each, of whatever size; conditional_published needs it
   double sigma = 0.1;  ///< of the noise
 };
 

@@ -9,6 +9,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/index.hpp>
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
@@ -110,6 +111,14 @@ TEST_CASE("diagnostics that are lists, and those of a network around images", "[
   }
   CHECK_THROWS_MATCHES(ssl::local_diagnostic("flip_rates", bent), Error,
                        MessageMatches(ContainsSubstring("did you mean \"flip_rate\"")));
+  // The other view may be of another size, as crops are.
+  const auto of_first = [&](const Tensor& in) { return bent.f(narrow(in, 1, 0, 5)); };
+  const ssl::Surroundings wider{of_first, x, cat({other, other}, 1), 1.0};
+  CHECK_THAT(ssl::local_diagnostic("conditional_published", wider),
+             WithinRel(ssl::local_diagnostic("conditional_published", bent), 1e-5));
+  CHECK_THROWS_MATCHES(
+      ssl::local_diagnostic("conditional_published", {bent.f, x, narrow(other, 0, 0, 7)}), Error,
+      MessageMatches(ContainsSubstring("50 images, got [7, 5]")));
   CHECK_THROWS_MATCHES(ssl::local_diagnostic("conditional_published", {bent.f, x, {}}), Error,
                        MessageMatches(ContainsSubstring("second view")));
   // The bound's terms, by name.
