@@ -6,7 +6,7 @@
 namespace invar {
 
 const Kernels& kernels(Device device) {
-  return device.type == DeviceType::cpu ? cpu::table() : cuda::table();
+  return device.type == DeviceType::cpu ? cpu::kKernels : cuda::table();
 }
 
 void fail_no_kernel(std::string_view op, Device device) {

@@ -4,10 +4,9 @@
 //
 //   kernel(&Kernels::unary, x.device(), "exp")(UnaryOp::exp, {}, x, y);
 //
-// Each device fills one constant table (ops/cpu/table.cpp, ops/cuda/table.cpp). There is no
-// self-registration: the linker drops it from static libraries. An empty slot throws Error
-// `[exp] has no CUDA kernel`. A new kernel is a slot here, a line in kernel_functions.inc, and for
-// each device a line in its table and the function.
+// Each device fills one constant table (kernel_functions.inc). There is no self-registration: the
+// linker drops it from static libraries. An empty slot throws Error `[exp] has no CUDA kernel`. A
+// new kernel is a slot here, two lines in kernel_functions.inc, and for each device the function.
 //
 // Conventions of all kernels: arguments were checked by the op; `out` has its final shape and
 // dtype; inputs may have any strides unless a slot says "dense"; nothing is recorded. bf16 is
@@ -223,10 +222,10 @@ struct Kernels {
   // augmentation (image.hpp), on GPUs only: out is dense; params [B, P] has rows of stride 1
   void (*sample_images)(const StoredImages& stored, const Tensor& indices,
                         const image_steps::ResizedCrop& step, const Tensor& params,
-                        const Tensor& out);
+                        const Tensor& out) = nullptr;
   /// `in` is dense, and `out` itself unless the size changes.
   void (*image_step)(const ImageStep& step, const Tensor& params, const Tensor& in,
-                     const Tensor& out);
+                     const Tensor& out) = nullptr;
 };
 
 /// What a slot points to: `KernelFunction<&Kernels::copy> copy;` declares such a function.

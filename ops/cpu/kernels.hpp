@@ -1,10 +1,9 @@
 #pragma once
-// The CPU's kernels: ops/kernels.hpp says what each does, table.cpp which there are.
+// The CPU's kernels: ops/kernels.hpp says what each does. Views are made by data/pixels.hpp,
+// without a kernel.
 #include <invar/ops/kernels.hpp>
 
 namespace invar::cpu {
-
-const Kernels& table();
 
 #include <invar/ops/kernel_functions.inc>
 
