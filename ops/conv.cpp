@@ -81,7 +81,8 @@ Tensor conv2d(const Tensor& image, const Tensor& weight, const Tensor& bias,
       x, lowered(w, x.dtype()), b.defined() ? to(b.detach(), computed_in(x.dtype())) : b, o, out);
   const DType b_dtype = b.defined() ? b.dtype() : x.dtype();
   return record("conv2d", {x, w, b}, out,
-                [x = SavedTensor(x), w = SavedTensor(w), image = x.shape(), kernel = w.shape(),
+                [x = SavedTensor::when(w.requires_grad(), x),
+                 w = SavedTensor::when(x.requires_grad(), w), image = x.shape(), kernel = w.shape(),
                  w_dtype = w.dtype(), b_dtype, o](const Tensor& g, Needs needs) -> Tensors {
                   Tensor dx, dw, db;
                   if (needs[0]) dx = conv2d_backward_input(g, w.get(), image, o);
@@ -104,13 +105,11 @@ Tensor conv2d_backward_input(const Tensor& output_gradient, const Tensor& weight
   kernel(&Kernels::conv2d_backward_input, device, kOp)(g, lowered(w, g.dtype()), o, out);
   return record(
       kOp, {g, w}, out,
-      [g = SavedTensor(g), w = SavedTensor(w), o](const Tensor& c, Needs needs) -> Tensors {
-        const Tensor weight = w.get();
+      [g = SavedTensor::when(w.requires_grad(), g), w = SavedTensor::when(g.requires_grad(), w),
+       kernel = w.shape(), dtype = w.dtype(), o](const Tensor& c, Needs needs) -> Tensors {
         Tensor dg, dw;
-        if (needs[0]) dg = conv2d(c, weight, {}, o);
-        if (needs[1]) {
-          dw = to(conv2d_backward_weight(g.get(), c, weight.shape(), o), weight.dtype());
-        }
+        if (needs[0]) dg = conv2d(c, w.get(), {}, o);
+        if (needs[1]) dw = to(conv2d_backward_weight(g.get(), c, kernel, o), dtype);
         return {dg, dw};
       });
 }
@@ -128,10 +127,10 @@ Tensor conv2d_backward_weight(const Tensor& output_gradient, const Tensor& image
   kernel(&Kernels::conv2d_backward_weight, device, kOp)(g, x, o, out);
   return record(
       kOp, {g, x}, out,
-      [g = SavedTensor(g), x = SavedTensor(x), o](const Tensor& c, Needs needs) -> Tensors {
-        const Tensor image = x.get();
-        return {needs[0] ? conv2d(image, c, {}, o) : Tensor(),
-                needs[1] ? conv2d_backward_input(g.get(), c, image.shape(), o) : Tensor()};
+      [g = SavedTensor::when(x.requires_grad(), g), x = SavedTensor::when(g.requires_grad(), x),
+       image = x.shape(), o](const Tensor& c, Needs needs) -> Tensors {
+        return {needs[0] ? conv2d(x.get(), c, {}, o) : Tensor(),
+                needs[1] ? conv2d_backward_input(g.get(), c, image, o) : Tensor()};
       });
 }
 

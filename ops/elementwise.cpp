@@ -124,11 +124,10 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 // d(a b) = b da + a db
 Tensor mul(const Tensor& a, const Tensor& b) {
   const Operands in = meet("mul", a, b);
-  const SavedTensor saved_a = in.b.requires_grad() ? SavedTensor(in.a) : SavedTensor();
-  const SavedTensor saved_b = in.a.requires_grad() ? SavedTensor(in.b) : SavedTensor();
   return record("mul", {in.a, in.b}, binary(BinaryOp::mul, "mul", in),
-                [a = saved_a, b = saved_b, sa = in.a.shape(), sb = in.b.shape()](
-                    const Tensor& g, Needs needs) -> Tensors {
+                [a = SavedTensor::when(in.b.requires_grad(), in.a),
+                 b = SavedTensor::when(in.a.requires_grad(), in.b), sa = in.a.shape(),
+                 sb = in.b.shape()](const Tensor& g, Needs needs) -> Tensors {
                   return {needs[0] ? sum_to(g * b.get(), sa) : Tensor(),
                           needs[1] ? sum_to(g * a.get(), sb) : Tensor()};
                 });

@@ -75,10 +75,11 @@ Tensor matmul(const Tensor& left, const Tensor& right) {
   // Many matrices times one: the rows of all of them times one.
   if (a.dim() > 2 && b.dim() == 2) return unfold_rows(matmul(fold_rows(a), b), a.shape());
   return record("matmul", {a, b}, product("matmul", a, b, {}, a.dtype()),
-                [a = SavedTensor(a), b = SavedTensor(b)](const Tensor& g, Needs needs) -> Tensors {
-                  const Tensor x = a.get(), y = b.get();
-                  return {needs[0] ? sum_to(matmul(g, transpose(y)), x.shape()) : Tensor(),
-                          needs[1] ? sum_to(matmul(transpose(x), g), y.shape()) : Tensor()};
+                [a = SavedTensor::when(b.requires_grad(), a), sa = a.shape(),
+                 b = SavedTensor::when(a.requires_grad(), b),
+                 sb = b.shape()](const Tensor& g, Needs needs) -> Tensors {
+                  return {needs[0] ? sum_to(matmul(g, transpose(b.get())), sa) : Tensor(),
+                          needs[1] ? sum_to(matmul(transpose(a.get()), g), sb) : Tensor()};
                 });
 }
 
@@ -89,24 +90,26 @@ Tensor linear_backward_weight(const Tensor& g, const Tensor& x, DType dtype);
 // X' = G W is linear in G and W, and <G W, C> = <G, C W^T>
 Tensor linear_backward_input(const Tensor& g, const Tensor& weight) {
   constexpr const char* kOp = "linear_backward_input";
-  return record(
-      kOp, {g, weight}, product(kOp, g, lowered(weight, g.dtype()), {}, g.dtype()),
-      [g = SavedTensor(g), w = SavedTensor(weight)](const Tensor& c, Needs needs) -> Tensors {
-        const Tensor weight = w.get();
-        return {needs[0] ? linear(c, weight) : Tensor(),
-                needs[1] ? linear_backward_weight(g.get(), c, weight.dtype()) : Tensor()};
-      });
+  return record(kOp, {g, weight}, product(kOp, g, lowered(weight, g.dtype()), {}, g.dtype()),
+                [g = SavedTensor::when(weight.requires_grad(), g),
+                 w = SavedTensor::when(g.requires_grad(), weight),
+                 dtype = weight.dtype()](const Tensor& c, Needs needs) -> Tensors {
+                  return {needs[0] ? linear(c, w.get()) : Tensor(),
+                          needs[1] ? linear_backward_weight(g.get(), c, dtype) : Tensor()};
+                });
 }
 
 // W' = G^T X is linear in G and X, and <G^T X, C> = <G, X C^T>. It is summed in f32 if these are
 // bf16, and rounded only if the weight is bf16, too.
 Tensor linear_backward_weight(const Tensor& g, const Tensor& x, DType dtype) {
   constexpr const char* kOp = "linear_backward_weight";
-  return record(kOp, {g, x}, product(kOp, transpose(g.detach()), x, {}, dtype),
-                [g = SavedTensor(g), x = SavedTensor(x)](const Tensor& c, Needs needs) -> Tensors {
-                  return {needs[0] ? linear(x.get(), c) : Tensor(),
-                          needs[1] ? linear_backward_input(g.get(), c) : Tensor()};
-                });
+  return record(
+      kOp, {g, x}, product(kOp, transpose(g.detach()), x, {}, dtype),
+      [g = SavedTensor::when(x.requires_grad(), g), x = SavedTensor::when(g.requires_grad(), x)](
+          const Tensor& c, Needs needs) -> Tensors {
+        return {needs[0] ? linear(x.get(), c) : Tensor(),
+                needs[1] ? linear_backward_input(g.get(), c) : Tensor()};
+      });
 }
 
 }  // namespace
@@ -130,11 +133,11 @@ Tensor linear(const Tensor& input, const Tensor& weight, const Tensor& bias) {
   const DType bias_dtype = bias.defined() ? bias.dtype() : x.dtype();
   return record("linear", {x, weight, bias},
                 product("linear", x, transpose(lowered(weight, x.dtype())), bias, x.dtype()),
-                [x = SavedTensor(x), w = SavedTensor(weight), bias_dtype](const Tensor& g,
-                                                                          Needs needs) -> Tensors {
-                  const Tensor weight = w.get();
-                  return {needs[0] ? linear_backward_input(g, weight) : Tensor(),
-                          needs[1] ? linear_backward_weight(g, x.get(), weight.dtype()) : Tensor(),
+                [x = SavedTensor::when(weight.requires_grad(), x),
+                 w = SavedTensor::when(x.requires_grad(), weight), dtype = weight.dtype(),
+                 bias_dtype](const Tensor& g, Needs needs) -> Tensors {
+                  return {needs[0] ? linear_backward_input(g, w.get()) : Tensor(),
+                          needs[1] ? linear_backward_weight(g, x.get(), dtype) : Tensor(),
                           needs[2] ? sum(to(g, bias_dtype), {0}) : Tensor()};
                 });
 }

@@ -29,6 +29,8 @@ class SavedTensor {
   SavedTensor() = default;
   /// An undefined tensor may be saved; get() returns it.
   SavedTensor(const Tensor& input);
+  /// Undefined unless needed: a factor is needed if the other one requires grad.
+  static SavedTensor when(bool needed, const Tensor& x) { return needed ? x : SavedTensor(); }
   /// The `output_nr`-th output of the node that is about to be recorded.
   static SavedTensor output(const Tensor& y, int output_nr = 0) {
     return SavedTensor(y.detach(), output_nr);

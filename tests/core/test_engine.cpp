@@ -6,9 +6,11 @@
 #include <invar/core/autograd/engine.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/record.hpp>
+#include <invar/ops/conv.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/matmul.hpp>
 #include <invar/ops/norm.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
@@ -203,6 +205,17 @@ TEST_CASE("a saved tensor that was changed in place", "[unit]") {
     write(scaled.detach());
     write(ratio.detach());
     CHECK_THAT(error_of([&] { sum(ratio).backward(); }), ContainsSubstring("[exp]"));
+  }
+  SECTION("does not matter before a frozen weight") {
+    const Tensor rows = reshape(x * 1.0, {1, 2}), image = reshape(x * 1.0, {1, 1, 1, 2});
+    const Tensor weight = reshape(tensor({2.0, 3.0}, kDouble), {1, 2});
+    const Tensor y = sum(linear(rows, weight)) + sum(matmul(rows, transpose(weight))) +
+                     sum(conv2d(image, reshape(weight, {1, 1, 1, 2})));
+    write(rows.detach());
+    write(image.detach());
+    y.backward();
+    CHECK(x.grad().data<const double>()[0] == 6);
+    CHECK(x.grad().data<const double>()[1] == 9);
   }
 }
 
