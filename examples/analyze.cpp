@@ -42,7 +42,8 @@ Json networks(const app::Study& study) {
 }
 
 void analyze(const app::StudyOptions& options, const std::vector<std::string>& experiments,
-             const app::Settings& settings, const std::filesystem::path& out, bool resume) {
+             app::Settings settings, const Json& chosen, const std::filesystem::path& out,
+             bool resume) {
   for (const char* part : {"analysis.json", "networks"}) {
     check(
         resume || !std::filesystem::exists(out / part), "analyze",
@@ -52,7 +53,7 @@ void analyze(const app::StudyOptions& options, const std::vector<std::string>& e
   }
   for (const std::string& group : options.groups) app::check_utf8("--group", group);
   app::Study study(options);
-  app::check_counts(settings, experiments, study);
+  app::fit_counts(settings, chosen, experiments, study);
   app::measure(study, experiments, settings, out / "networks", resume);
   Json analysis = {{"invar", version()},
                    {"data", study.data},
@@ -131,8 +132,12 @@ int main(int argc, char** argv) {
     if (no_controls) options.controls.clear();
     for (const std::string& name : experiments) app::study_experiment(name);
     Json json = protocol == "paper" ? app::paper_settings() : Json::object();
-    for (const std::string& assignment : overrides) app::apply_override(json, assignment);
-    analyze(options, experiments, app::read_settings(json), out, resume);
+    Json chosen = Json::object();
+    for (const std::string& assignment : overrides) {
+      app::apply_override(json, assignment);
+      app::apply_override(chosen, assignment);
+    }
+    analyze(options, experiments, app::read_settings(json), chosen, out, resume);
   } catch (const std::exception& error) {
     app::tell("analyze: {}", error.what());
     return 1;

@@ -100,9 +100,11 @@ Json paper_settings();
 /// a value that makes no sense is an Error.
 Settings read_settings(const Json& json);
 
-/// Error naming the setting if one of these experiments asks for more images than there are.
-void check_counts(const Settings& settings, const std::vector<std::string>& experiments,
-                  const Study& study);
+/// Where one of these experiments asks for more images than there are: Error naming the setting if
+/// it is among the `chosen` ones ({"overlap": {"images": 97}}); else it is cut to them, with a
+/// word.
+void fit_counts(Settings& settings, const Json& chosen, const std::vector<std::string>& experiments,
+                const Study& study);
 
 /// Every setting with its value, for the record.
 Json to_json(const Settings& settings);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../common/process.hpp"
 #include "experiments.hpp"
 
 namespace invar::app {
@@ -111,12 +112,12 @@ Settings read_settings(const Json& json) {
   return s;
 }
 
-void check_counts(const Settings& s, const std::vector<std::string>& experiments,
-                  const Study& study) {
+void fit_counts(Settings& s, const Json& chosen, const std::vector<std::string>& experiments,
+                const Study& study) {
   const struct {
     const char* experiment;
     const char* key;
-    std::int64_t value;
+    std::int64_t& value;
     Split split;
   } counts[] = {{"normality", "images", s.normality.images, Split::test},
                 {"overlap", "images", s.overlap.images, Split::train},
@@ -130,8 +131,13 @@ void check_counts(const Settings& s, const std::vector<std::string>& experiments
     if (std::ranges::find(experiments, count.experiment) == experiments.end()) continue;
     const bool training = count.split == Split::train;
     const std::int64_t most = (training ? study.train : study.test)->size();
-    check(count.value <= most, fmt::format("{}.{}", count.experiment, count.key),
-          "expected 1 to {} {} images, got {}", most, training ? "training" : "test", count.value);
+    if (count.value <= most) continue;
+    const std::string name = fmt::format("{}.{}", count.experiment, count.key);
+    const char* images = training ? "training" : "test";
+    check(!chosen.value(count.experiment, Json::object()).contains(count.key), name,
+          "expected 1 to {} {} images, got {}", most, images, count.value);
+    tell("analyze: {} is {}: there are no more {} images", name, most, images);
+    count.value = most;
   }
 }
 

@@ -259,6 +259,15 @@ class Analyze(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("--resume", done.stderr)
 
+    def test_a_protocol_is_cut_to_the_data(self) -> None:
+        out = self.folder / "cut"
+        done = self.run_program("analyze", "--group", self.folder / "vicreg0", "--no-controls", "--out", out,
+                                "--experiments", "overlap,affine", "--set", "affine.sigmas=[0.1]")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("overlap.images is 96: there are no more training images", done.stderr)
+        settings = json.loads((out / "analysis.json").read_text())["settings"]
+        self.assertEqual((settings["overlap"]["images"], settings["affine"]["images"]), (96, 40))
+
     def test_patterns_and_runs_that_have_not_ended(self) -> None:
         begun = self.folder / "unfinished0"
         shutil.copytree(self.folder / "vicreg0", begun)
