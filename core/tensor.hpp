@@ -146,7 +146,8 @@ class Tensor {
   void backward(const Tensor& gradient = {}, bool retain_graph = false,
                 bool create_graph = false) const;
 
-  /// Runs on the gradient of this tensor once it is complete, before it flows on.
+  /// Runs on the gradient of this tensor once it is complete, before it flows on. Hooks stay for as
+  /// long as the tensor has its history.
   void register_hook(GradHook hook) const;
   /// Runs after a leaf's .grad() has received the last contribution of a backward pass.
   void register_post_accumulate_grad_hook(std::function<void(const Tensor& leaf)> hook) const;

@@ -31,26 +31,41 @@ DatasetPtr make_idx(JsonReader& reader, Split split) {
   return load_idx(images, labels, std::move(classes));
 }
 
+namespace fs = std::filesystem;
+
+/// root/test, or root/val where that alone has folders of classes, or is alone; empty: neither.
+fs::path test_folder(const fs::path& root) {
+  std::error_code ignored;  // what cannot be looked at is not there
+  fs::path found;
+  for (const char* name : {"test", "val"}) {
+    const fs::path inner = root / name;
+    if (!fs::is_directory(inner, ignored)) continue;
+    if (found.empty()) found = inner;
+    for (const auto& entry : fs::directory_iterator(inner, ignored)) {
+      if (entry.is_directory(ignored)) return inner;
+    }
+  }
+  return found;
+}
+
 DatasetPtr make_image_folder(JsonReader& reader, Split split, const ProgressCallback& progress) {
-  namespace fs = std::filesystem;
   ImageFolderOptions options;
   options.progress = progress;
   const auto root = reader.require<std::string>("root");
   options.channels = reader.get("channels", options.channels);
   options.threads = reader.get("threads", options.threads);
   options.max_bytes = reader.get("max_bytes", options.max_bytes);
-  fs::path train = fs::path(root) / "train", test;
-  std::error_code ignored;  // what cannot be looked at is not there
-  for (const char* name : {"val", "test"}) {
-    if (const auto inner = fs::path(root) / name; fs::is_directory(inner, ignored)) test = inner;
-  }
+  fs::path train = fs::path(root) / "train";
+  const fs::path test = test_folder(root);
   if (split == Split::test) {
-    check(!test.empty(), "image_folder",
-          "expected a folder of test images {0}/test or {0}/val, found neither: without one, have "
-          "training images held out (evaluation.held_out)",
-          root);
+    check(
+        !test.empty(), "image_folder",
+        "expected a folder of test images {0}/test or {0}/val, found neither: without one, ask for "
+        "training images (embed --split train) or have some held out (evaluation.held_out)",
+        root);
     return load_image_folder(test.string(), options);
   }
+  std::error_code ignored;
   if (!fs::is_directory(train, ignored)) {
     // Test images would be trained on, as those of a class "test".
     check(test.empty(), "image_folder",
@@ -135,6 +150,13 @@ DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback&
   }
   reader.finish();
   return dataset;
+}
+
+bool has_test_split(const Json& config) {
+  JsonReader reader(config, "dataset");
+  const auto name = reader.require<std::string>("name");
+  if (name == "idx") return reader.has("test");
+  return name != "image_folder" || !test_folder(reader.require<std::string>("root")).empty();
 }
 
 }  // namespace invar

@@ -155,8 +155,9 @@ struct ImageFolderOptions {
 };
 
 /// One folder per class below `root`, classes and files in alphabetical order of their bytes; files
-/// that end in .jpg, .jpeg or .png (in any case), in sub-folders as well, hidden ones left out. A
-/// root without folders is one of unlabelled images.
+/// that end in .jpg, .jpeg, .jpe, .jfif or .png (in any case), in sub-folders as well, hidden ones
+/// left out. A root without folders is one of unlabelled images. Images of other formats, and such
+/// beside the folders of classes, are an Error: they would be missed without a word.
 DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& options = {});
 
 // ---- By name ------------------------------------------------------------------------------------
@@ -168,13 +169,18 @@ DatasetPtr load_image_folder(const std::string& root, const ImageFolderOptions& 
 ///   {"name": "cifar10", "root": "..."}
 ///   {"name": "cifar100", "root": "..."}
 ///   {"name": "image_folder", "root": "...", "channels": 3, "threads": 0, "max_bytes": 8589934592}
-///        the classes, or unlabelled images, are in root/train and in root/test or root/val;
-///        without any of the three, root itself holds those to train on
+///        the classes, or unlabelled images, are in root/train and in root/test or root/val (of
+///        two, the one with classes, or test); without any of the three, root itself holds those
+///        to train on
 ///   {"name": "idx", "train": {"images": "...", "labels": "..."}, "test": {...},
 ///    "classes": ["...", ...]}                    classes may be left out, and the half that is not
 ///                                                asked for
 ///
 /// Unknown names and keys are an Error that names the nearest one that exists.
 DatasetPtr make_dataset(const Json& config, Split split, const ProgressCallback& progress = {});
+
+/// False for an image_folder without test/ and val/ and for idx without "test": there, Split::test
+/// is an Error.
+bool has_test_split(const Json& config);
 
 }  // namespace invar

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <invar/data/dataset.hpp>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -20,8 +21,9 @@ bool hidden(const fs::path& path) { return path.filename().string().starts_with(
 /// False for what is no image by its name. A picture in a format that is not read would make the
 /// data set smaller without a word.
 bool is_image(const fs::path& path) {
-  constexpr std::array kRead = {".jpg", ".jpeg", ".png"};
-  constexpr std::array kOthers = {".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"};
+  constexpr std::array kRead = {".jpg", ".jpeg", ".jpe", ".jfif", ".png"};
+  constexpr std::array kOthers = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2",
+                                  ".jxl",  ".pgm", ".ppm", ".tif",  ".tiff", ".webp"};
   std::string ending = path.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](unsigned char c) { return std::tolower(c); });
@@ -38,6 +40,8 @@ void check_link(const fs::directory_entry& entry) {
       entry.path().string());
 }
 
+/// The names of the folders in `root`; none: it has the images itself. Error if it has both, since
+/// one of the two would be left out.
 std::vector<std::string> sorted_classes(const std::string& root) {
   std::error_code ignored;
   check(fs::is_directory(root, ignored), kOp,
@@ -45,13 +49,23 @@ std::vector<std::string> sorted_classes(const std::string& root) {
         "is not a folder",
         root);
   std::vector<std::string> classes;
+  std::optional<fs::path> image;
   for (const auto& entry : fs::directory_iterator(root)) {
     check_link(entry);
-    if (entry.is_directory() && !hidden(entry.path())) {
+    if (hidden(entry.path())) continue;
+    if (entry.is_directory()) {
       classes.push_back(entry.path().filename().string());
+    } else if (!image && is_image(entry.path())) {
+      image = entry.path();
     }
   }
   std::sort(classes.begin(), classes.end());
+  if (image && !classes.empty()) {
+    fail(kOp,
+         "expected either images or folders of classes in {}, got the image '{}' beside the folder "
+         "'{}': move one of them elsewhere",
+         root, image->filename().string(), classes.front());
+  }
   return classes;
 }
 
@@ -69,8 +83,7 @@ std::vector<std::string> sorted_images(const fs::path& folder) {
       files.push_back(it->path().string());
     }
   }
-  check(!files.empty(), kOp, "expected images (.jpg, .jpeg, .png) in {}, found none",
-        folder.string());
+  check(!files.empty(), kOp, "expected JPEG or PNG files in {}, found none", folder.string());
   std::sort(files.begin(), files.end());
   return files;
 }

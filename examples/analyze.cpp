@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
   }
   std::string out = "analysis", protocol = "quick", device = "cpu";
   bool no_controls = false, resume = false;
+  cli.set_version_flag("--version", std::string(version()));
   cli.add_option(
          "--group", options.groups,
          "NAME=PATH,PATH: run directories, encoders, checkpoints or kept networks/*.json of "

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <invar/core/file.hpp>
+#include <invar/core/version.hpp>
 #include <invar/data/npy.hpp>
 
 #include "common/encoder_file.hpp"
@@ -23,6 +24,7 @@ int main(int argc, char** argv) {
   app::settle_process();
   CLI::App app("The features of every image of a data set, as NumPy files.");
   std::string file, data, out, split = "test", device_name = "cpu";
+  app.set_version_flag("--version", std::string(version()));
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
   app.add_option("--out", out, "folder for features.npy, labels.npy and classes.txt")->required();
   app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
@@ -48,11 +50,15 @@ int main(int argc, char** argv) {
     const auto embedded =
         app::features_of(trained.encoder, images, experiment.test_view, "features", device);
     write_npy(std::filesystem::path(out) / "features.npy", embedded.features);
-    if (!images->classes().empty()) {
-      write_npy(std::filesystem::path(out) / "labels.npy", embedded.labels);
+    const std::filesystem::path labels = std::filesystem::path(out) / "labels.npy",
+                                classes = std::filesystem::path(out) / "classes.txt";
+    if (images->classes().empty()) {
+      std::filesystem::remove(labels);  // of other images that were embedded here
+      std::filesystem::remove(classes);
+    } else {
+      write_npy(labels, embedded.labels);
       // A folder's test images may lack a class: then the same number means another one.
-      write_file_atomically(std::filesystem::path(out) / "classes.txt",
-                            fmt::format("{}\n", fmt::join(images->classes(), "\n")));
+      write_file_atomically(classes, fmt::format("{}\n", fmt::join(images->classes(), "\n")));
     }
     fmt::print("wrote features {} to {}\n", embedded.features.shape(), out);
   } catch (const std::exception& error) {

@@ -1,14 +1,17 @@
 // evaluate: how good is a trained encoder? kNN and linear-probe accuracy on labelled data, as JSON.
 //
 //   evaluate runs/first/encoder.safetensors
-//   evaluate runs/first/checkpoints/best.safetensors --data '{"name": "cifar10", "root": "..."}'
+//   evaluate runs/first/encoder.safetensors --data '{"name": "cifar10", "root": "..."}'
 //
-// The test view is the one that the encoder was trained with, and so are the data unless given.
+// The test view is the one that the encoder was trained with, and so are the data and the settings
+// of the evaluation unless given.
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <invar/core/file.hpp>
+#include <invar/core/version.hpp>
+#include <optional>
 
 #include "common/encoder_file.hpp"
 #include "common/experiment.hpp"
@@ -22,29 +25,38 @@ int main(int argc, char** argv) {
   app::settle_process();
   CLI::App app("kNN and linear-probe accuracy of a trained encoder.");
   std::string file, data, out, device_name = "cpu";
-  ssl::KnnOptions knn;
-  ssl::LinearProbeOptions linear;
+  std::optional<std::int64_t> k;
+  std::optional<int> epochs;
+  std::optional<double> temperature, learning_rate;
+  std::uint64_t seed = ssl::LinearProbeOptions().seed;
+  app.set_version_flag("--version", std::string(version()));
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
   app.add_option("--data", data, "data set as JSON; default: the one it was trained on");
   app.add_option("--device", device_name, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--k", knn.k, "neighbours")->capture_default_str();
-  app.add_option("--temperature", knn.temperature, "of the neighbours' weights")
-      ->capture_default_str();
-  app.add_option("--epochs", linear.epochs, "of the linear probe")->capture_default_str();
-  app.add_option("--lr", linear.learning_rate, "of the linear probe")->capture_default_str();
-  app.add_option("--seed", linear.seed, "of the linear probe")
+  app.add_option("--k", k, "neighbours; default, as of the next three: the training's setting");
+  app.add_option("--temperature", temperature, "of the neighbours' weights");
+  app.add_option("--epochs", epochs, "of the linear probe");
+  app.add_option("--lr", learning_rate, "of the linear probe");
+  app.add_option("--seed", seed, "of the linear probe")
       ->check(app::seed_error)
       ->capture_default_str();
   app.add_option("--out", out, "write the JSON result here too");
   CLI11_PARSE(app, argc, argv);
   try {
-    app::check_options(knn, linear);
     app::check_utf8("FILE", file);
     if (!out.empty()) app::check_writable("--out", out);
     const Device device = app::usable_device(device_name);
     app::TrainedEncoder trained = app::load_encoder(file, data);
     trained.encoder.to(device);
     const app::Experiment experiment(trained.config);
+    ssl::KnnOptions knn = experiment.evaluation.knn;
+    ssl::LinearProbeOptions linear = experiment.evaluation.linear;
+    knn.k = k.value_or(knn.k);
+    knn.temperature = temperature.value_or(knn.temperature);
+    linear.epochs = epochs.value_or(linear.epochs);
+    linear.learning_rate = learning_rate.value_or(linear.learning_rate);
+    linear.seed = seed;
+    app::check_options(knn, linear);
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);
     check(!train->classes().empty(), "evaluate", "expected labelled data, got none");
     app::check_classes(*train, *test);

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <invar/core/autocast.hpp>
 #include <invar/core/file.hpp>
+#include <invar/core/version.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -64,6 +65,7 @@ int main(int argc, char** argv) {
   CLI::App app("Times both algorithms on the convolutions of a training step.");
   std::string config_path, out = "tuned.json";
   std::vector<std::string> overrides;
+  app.set_version_flag("--version", std::string(version()));
   app.add_option("config", config_path, "JSON configuration of pretrain")->required();
   app.add_option("--set", overrides, "override a value: training.batch_size=128")
       ->expected(1)
@@ -78,6 +80,10 @@ int main(int argc, char** argv) {
       config["training"].erase("conv_choices");
     }
     const app::Experiment experiment(config);
+    check(experiment.training.device == kCpu, "tune",
+          "expected training.device \"cpu\", got {}: it is the CPU's convolutions that have the "
+          "choice (for a GPU's, training.benchmark)",
+          experiment.training.device);
     set_conv_algorithm(experiment.training.conv_algorithm);
     const Tensors views = random_views(experiment);
     app::Branch branch(experiment, static_cast<int>(views[0].size(3)));

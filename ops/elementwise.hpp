@@ -15,6 +15,7 @@ Tensor mul(const Tensor& a, const Tensor& b);
 /// True division: integers give f32.
 Tensor div(const Tensor& a, const Tensor& b);
 Tensor add(const Tensor& a, double b);
+inline Tensor sub(const Tensor& a, double b) { return add(a, -b); }
 Tensor mul(const Tensor& a, double b);
 Tensor div(const Tensor& a, double b);
 Tensor sub(double a, const Tensor& b);
@@ -26,7 +27,7 @@ inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
 inline Tensor operator+(const Tensor& a, double b) { return add(a, b); }
-inline Tensor operator-(const Tensor& a, double b) { return add(a, -b); }
+inline Tensor operator-(const Tensor& a, double b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, double b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, double b) { return div(a, b); }
 inline Tensor operator+(double a, const Tensor& b) { return add(b, a); }
@@ -108,6 +109,7 @@ Tensor logical_not(const Tensor& a);
 Tensor add_(const Tensor& x, const Tensor& y);
 Tensor add_(const Tensor& x, double y);
 Tensor sub_(const Tensor& x, const Tensor& y);
+inline Tensor sub_(const Tensor& x, double y) { return add_(x, -y); }
 Tensor mul_(const Tensor& x, const Tensor& y);
 Tensor mul_(const Tensor& x, double y);
 Tensor div_(const Tensor& x, const Tensor& y);

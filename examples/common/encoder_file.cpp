@@ -25,6 +25,7 @@ void save_encoder(const std::filesystem::path& path, const nn::ResNet& encoder,
 TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string& data) {
   const SafetensorsFile file(path);
   Json json = config_of(file);
+  replace_data(json, data);
   StateDict state;
   const bool averaged =
       !file.contains(kFirstWeight) && file.contains(std::string("ema/") + kFirstWeight);
@@ -35,14 +36,13 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   } else {
     state = nn::select(nn::read_model(path), "encoder.");
   }
-  // Held out for choosing settings: an encoder that is there is measured on test images.
-  if (json.contains("evaluation") && json["evaluation"].is_object()) {
-    json["evaluation"].erase("held_out");
-  }
   TrainedEncoder trained{json, Experiment(json).make_encoder(channels_of(state, path)), averaged};
+  // Held out for choosing settings: where there are test images, an encoder is measured on these.
+  if (json.contains("evaluation") && has_test_split(json["data"])) {
+    trained.config["evaluation"].erase("held_out");
+  }
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();
-  replace_data(trained.config, data);
   return trained;
 }
 

@@ -143,6 +143,8 @@ ssl::ExpanderOptions read_expander(const Json& json) {
   o.last_batch_norm = reader.get("last_batch_norm", o.last_batch_norm);
   reader.finish();
   check(!o.layers.empty(), "expander", "expected at least one layer");
+  const std::int64_t least = std::ranges::min(o.layers);
+  check(least >= 1, "expander", "expected layer widths of at least 1, got {}", least);
   return o;
 }
 
@@ -248,6 +250,11 @@ Experiment::Experiment(const Json& config) {
   views = make_views(reader.require<Json>("views"));
   check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
   test_view = make_pipeline(reader.require<Json>("test_view"));
+  check(test_view.param_count() == 0, "test_view",
+        "expected transforms without random numbers, got one that draws \"{}\": Resize and "
+        "CenterCrop "
+        "fit a size",
+        test_view.param_count() > 0 ? test_view.param_names().front() : "");
   objective_ = reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
   checkpoints = read_checkpoints(reader.get("checkpoints", Json::object()));

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <invar/core/random.hpp>
+#include <invar/core/version.hpp>
 #include <invar/ops/cuda/settings.hpp>
 #include <invar/ops/machine.hpp>
 #include <invar/ops/view.hpp>
@@ -87,6 +88,16 @@ void apply_settings(const Experiment& experiment) {
   }
 }
 
+/// Where images differ in size, each has to suit the transforms.
+void check_sizes(const Dataset& images, const std::vector<Pipeline>& pipelines) {
+  if (is_known(images.shape())) return;  // seen to by whoever asks for the shape of the views
+  Sample sample;
+  for (std::int64_t i = 0; i < images.size(); ++i) {
+    images.read(i, sample);
+    for (const Pipeline& pipeline : pipelines) pipeline.output_shape(sample.image.shape);
+  }
+}
+
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
@@ -98,8 +109,13 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
       labelled || experiment.diagnostics.images > 0 ? experiment.load(Split::test) : nullptr;
   // Evaluation comes last: what would stop it is found here, before the training.
   const ImageShape seen = experiment.test_view.output_shape(train->shape());
-  if (test) {
+  check_sizes(*train, experiment.views);
+  if (labelled) {
     check_classes(*train, *test);
+    check_sizes(*train, {experiment.test_view});
+  }
+  if (test) {
+    check_sizes(*test, {experiment.test_view});
     check(experiment.test_view.output_shape(test->shape()).channels == seen.channels, "pretrain",
           "expected test images of {} channels, as the training images have, got {}", seen.channels,
           test->shape().channels);
@@ -154,6 +170,7 @@ int pretrain_main(int argc, char** argv) {
   std::vector<std::string> overrides;
   std::optional<std::uint64_t> seed;
   bool resume = false;
+  app.set_version_flag("--version", std::string(version()));
   app.add_option("config", config_path,
                  "JSON configuration (examples/configs has some, docs/configuration.md every key)");
   app.add_option("--out", out, "run directory, made by this program")->required();

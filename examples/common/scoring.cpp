@@ -54,6 +54,10 @@ void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& li
 }
 
 void check_classes(const Dataset& train, const Dataset& test) {
+  check(
+      !test.classes().empty(), "evaluation",
+      "expected test images with labels, as the training images have them, got none: put them into "
+      "folders of classes, or have training images held out (evaluation.held_out)");
   for (std::size_t i = 0; i < test.classes().size(); ++i) {
     const bool known = i < train.classes().size();
     check(known && train.classes()[i] == test.classes()[i], "evaluation",

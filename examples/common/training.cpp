@@ -484,8 +484,10 @@ void Training::end_epoch(Progress& progress) {
   const std::int64_t epoch = step_ / loader_.steps_per_epoch();
   run_.log({{"step", step_}, {"epoch", epoch}, {"epoch_loss", epoch_loss_}});
   progress.note(fmt::format("epoch {}: mean loss {:.4f}", epoch, epoch_loss_));
-  // The best checkpoint is the one with the smallest loss: labels have no say in it.
-  const double score = -epoch_loss_;
+  // The best checkpoint is the one with the smallest loss: labels have no say in it. There is none
+  // where the formula changes with the epoch.
+  std::optional<double> score;
+  if (!networks_.objective->needs().epoch) score = -epoch_loss_;
   epoch_loss_ = 0;
   save(score);
 }

@@ -191,6 +191,7 @@ class Programs(SmallRun):
         self.assertEqual({entry["pass"] for entry in tuned},
                          {"forward", "backward_input", "backward_weight"})
         self.assertIn([4, 3, 3, 4], [entry["weight"] for entry in tuned])
+        self.fails("\"cpu\"", "tune", self.config_path, "--out", choices, "--set", "training.device=cuda")
         self.assertEqual(done.stdout.count("direct\n") + done.stdout.count("winograd\n"), len(tuned))
 
         # On such small networks the algorithm is always direct, unless somebody chooses.
@@ -372,24 +373,46 @@ class Programs(SmallRun):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"'shape': (40, 32)", (out / "features.npy").read_bytes()[:128])
         self.assertFalse((out / "labels.npy").exists())
-        self.fails("held_out", "evaluate", run / "encoder.safetensors")
+        self.fails("--split train", "evaluate", run / "encoder.safetensors")
         (root / "train").mkdir()
         for i in range(40):
             (root / f"{i}.png").rename(root / "train" / f"{i}.png")
         shutil.copytree(root / "train", root / "test")
         self.fails("[evaluate] expected labelled data", "evaluate", run / "encoder.safetensors")
+        # Labels of another set of images are not left beside features without.
+        for name in ("labels.npy", "classes.txt"):
+            (out / name).touch()
+        done = self.run_program("embed", run / "encoder.safetensors", "--out", out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([path.name for path in out.iterdir()], ["features.npy"])
+
+    def test_classes_without_test_images(self) -> None:
+        root, run = self.folder / "classes", self.folder / "held-out"
+        for name in ("ant", "bee"):
+            (root / name).mkdir(parents=True)
+            for i in range(30):
+                (root / name / f"{i}.png").write_bytes(grey_png(12))
+        config = self.with_config(data={"name": "image_folder", "root": str(root), "channels": 1},
+                                  evaluation={**self.config["evaluation"], "held_out": 12})
+        done = self.run_program("pretrain", config, "--out", run)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.run_program("evaluate", run / "encoder.safetensors")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        scores, result = json.loads(done.stdout), json.loads((run / "result.json").read_text())
+        self.assertEqual((scores["train_images"], scores["test_images"]), (48, 12))
+        self.assertEqual((scores["knn"], scores["linear"]), (result["trained_knn"], result["trained_linear"]))
 
     # --- using what was trained -----------------------------------------------------------------
 
     def test_evaluate(self) -> None:
         out = self.folder / "scores.json"
-        done = self.run_program("evaluate", self.reference / "encoder.safetensors", "--k", 5,
-                                "--epochs", 3, "--out", out)
+        done = self.run_program("evaluate", self.reference / "encoder.safetensors", "--out", out)
         self.assertEqual(done.returncode, 0, done.stderr)
         for label in ("kNN", "linear probe"):
             self.assertIn(f"{label}: ", done.stderr)
         printed, written = json.loads(done.stdout), json.loads(out.read_text())
         self.assertEqual(printed, written)
+        self.assertEqual((printed["k"], printed["linear_epochs"]), (5, 3))  # as in the configuration
         result = json.loads((self.reference / "result.json").read_text())
         self.assertEqual(printed["knn"], result["trained_knn"])
         self.assertEqual(printed["linear"], result["trained_linear"])
@@ -434,6 +457,10 @@ class Programs(SmallRun):
         labels = array.array("q", (out / "labels.npy").read_bytes()[128:])
         self.assertEqual(list(labels), [i % 3 for i in range(40)])
         self.assertEqual((out / "classes.txt").read_text(), "rows\ncolumns\nchecks\n")
+
+    def test_programs_tell_their_version(self) -> None:
+        for name in ("pretrain", "evaluate", "embed", "tune", "analyze"):
+            self.assertRegex(self.run_program(name, "--version").stdout, r"^\d+\.\d+\.\d+\n$")
 
     def test_the_tour_runs(self) -> None:
         done = self.run_program("autograd_tour")

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import unittest
 
-from small_runs import BIN, SmallRun, make_images, read_safetensors
+from small_runs import BIN, SmallRun, grey_png, make_images, read_safetensors
 
 
 class Refusals(SmallRun):
@@ -34,6 +34,8 @@ class Refusals(SmallRun):
                 ("at least 1 epoch", {"evaluation": {"linear_epochs": 0}}),
                 ("RandomErasing", {"views": [{"name": "RandomErazing"}]}),
                 ("expander", {"expander": {"layers": []}}),
+                ("[expander] expected layer widths of at least 1, got 0", {"expander": {"layers": [0]}}),
+                ("draws \"RandomHorizontalFlip.applied\"", {"test_view": [{"name": "RandomHorizontalFlip"}]}),
                 ("resnet18", {"encoder": {"name": "resnet19"}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
@@ -41,7 +43,7 @@ class Refusals(SmallRun):
         for message, changes in (
                 ("96 training images", {"evaluation": {"held_out": 1000}}),
                 ("at least 100 x 100 pixels", {"views": [{"name": "CenterCrop", "size": 100}]}),
-                ("1 numbers in mean", {"test_view": [{"name": "Normalize", "mean": [0, 0, 0], "std": 1}]}),
+                ("expected 1 number in mean", {"test_view": [{"name": "Normalize", "mean": [0, 0, 0], "std": 1}]}),
                 ("betas in [0, 1)", {"optimizer": {"lr": 1e-3, "betas": [1.5, 0]}}),
                 ("shorter than the training of 18 steps", {"schedule": {"warmup_steps": 1000}}),
                 ("layer widths", {"expander": {"layers": [0, 16]}}),
@@ -248,6 +250,25 @@ class Refusals(SmallRun):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("this run was finished", done.stderr)
         self.assertEqual(*(json.loads((r / "result.json").read_text()) for r in (run, self.reference)))
+
+    def test_images_that_cannot_be_evaluated_are_refused_before_training(self) -> None:
+        root, run = self.folder / "pictures", self.folder / "never"
+        for i in range(20):
+            for split in ("train/a", "train/b", "test"):
+                (root / split).mkdir(parents=True, exist_ok=True)
+                (root / split / f"{i}.png").write_bytes(grey_png(12))
+        data = {"name": "image_folder", "root": str(root), "channels": 1}
+        config = self.with_config(data=data)
+        self.fails("expected test images with labels", "pretrain", config, "--out", run)
+        # A set without labels stands back for one with them.
+        shutil.copytree(root / "train", root / "val")
+        self.assertEqual(self.run_program("pretrain", config, "--out", self.folder / "val").returncode, 0)
+        (root / "val" / "b" / "7.png").write_bytes(grey_png(5))
+        smaller = self.with_config(data=data, test_view=[{"name": "CenterCrop", "size": 8}, *self.config["test_view"]])
+        self.fails("at least 8 x 8 pixels, got 5 x 5", "pretrain", smaller, "--out", run)
+        (root / "train" / "7.png").write_bytes(grey_png(12))
+        self.fails("the image '7.png' beside the folder 'a'", "pretrain", config, "--out", run)
+        self.assertFalse(run.exists())
 
     def test_data_smaller_than_a_batch(self) -> None:
         config = self.with_config(training={**self.config["training"], "batch_size": 1000})

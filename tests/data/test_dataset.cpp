@@ -278,7 +278,7 @@ TEST_CASE("A folder per class is read in alphabetical order by any number of thr
   folder.write("zebra/.hidden.png", Bytes{1});
   folder.write("ant/deep/x.Jpeg", tiny_png(3, {4, 4, 1}));
   folder.write(".git/y.png", Bytes{1});
-  folder.write("readme.png", Bytes{1});
+  folder.write("readme.txt", Bytes{1});
   for (int threads : {1, 4}) {
     std::vector<std::int64_t> seen;
     ImageFolderOptions options;
@@ -341,7 +341,11 @@ TEST_CASE("Bad image folders are errors that name the place", "[unit]") {
   };
   CHECK_THAT(error_of([&] { load_image_folder(folder / "none"); }),
              ContainsSubstring("none") && ContainsSubstring("not a folder"));
-  CHECK_THAT(message(), ContainsSubstring("expected images") && ContainsSubstring("found none"));
+  CHECK_THAT(message(),
+             ContainsSubstring("expected JPEG or PNG") && ContainsSubstring("found none"));
+  folder.write("a.heic", Bytes{1});
+  CHECK_THAT(message(), ContainsSubstring("a.heic") && ContainsSubstring("convert"));
+  fs::remove(folder / "a.heic");
   folder.write("a.webp", Bytes{1});
   CHECK_THAT(message(), ContainsSubstring("a.webp") && ContainsSubstring("convert"));
   fs::remove(folder / "a.webp");
@@ -355,6 +359,9 @@ TEST_CASE("Bad image folders are errors that name the place", "[unit]") {
   // The first bad file is named, whoever finds which first.
   for (int threads : {1, 4})
     CHECK_THAT(message({.threads = threads}), ContainsSubstring("b/07.png"));
+  folder.write("loose.jfif", Bytes{1});
+  CHECK_THAT(message(), ContainsSubstring("'loose.jfif' beside the folder 'a'"));
+  fs::remove(folder / "loose.jfif");
   fs::remove_all(folder / "b");
   CHECK_THAT(message({.max_bytes = 17}), ContainsSubstring("at most 17 bytes"));
 }
@@ -413,6 +420,10 @@ TEST_CASE("make_dataset builds by name and refuses what it does not know", "[uni
   CHECK(make_dataset(images_of, Split::test)->shape() == ImageShape{2, 3, 1});
   const Json flat{{"name", "image_folder"}, {"root", folder / "set/val"}};
   CHECK(make_dataset(flat, Split::train)->size() == 2);
+  CHECK(has_test_split(images_of));
+  CHECK(has_test_split({{"name", "fashion_mnist"}}));
+  CHECK_FALSE(has_test_split(flat));
+  CHECK_FALSE(has_test_split(config));
   CHECK_THAT(message(flat, Split::test),
              ContainsSubstring("/test") && ContainsSubstring("held_out"));
   // Test images are not trained on as if they were of one more class.
