@@ -37,7 +37,7 @@ Stream::Stream(Device) { fail_absent(); }
 Stream::~Stream() = default;
 StreamScope::StreamScope(const Stream&) { fail_absent(); }
 StreamScope::~StreamScope() = default;
-Event::Event(Device) { fail_absent(); }
+Event::Event(Device, bool) { fail_absent(); }
 Event::~Event() = default;
 void Event::record() { fail_absent(); }
 void Event::wait() const { fail_absent(); }

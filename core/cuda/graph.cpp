@@ -72,7 +72,6 @@ Graph::~Graph() {
 
 void Graph::record(const std::function<void()>& f) {
   check(!recording_, "graph", "expected a new graph, got one that is recorded already");
-  invar::allocator(gpu_).empty_cache();  // what calls before have used is free for the graph
   pool_->keep_cache(true);
   const GeneratorState begin = default_generator().state();
   const Stream stream(gpu_);  // the default stream cannot be recorded

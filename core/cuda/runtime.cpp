@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <invar/core/cuda/error.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
@@ -46,9 +47,13 @@ class Caches {
     return *cache;
   }
 
-  const RawMemory& raw(int index) const { return gpus_[index].raw; }
+  CachingAllocator* add_for_graphs(int index) {
+    const std::lock_guard lock(mutex_);
+    auto& caches = gpus_[index].of_graphs;
+    return caches.emplace_back(std::make_unique<CachingAllocator>(gpus_[index].raw)).get();
+  }
 
-  /// Gives back what the GPU's other streams hold and do not use.
+  /// Gives back what the GPU's other streams and graphs hold and do not use.
   void empty_others(int index, const CachingAllocator& own) {
     Gpu& gpu = gpus_[index];
     const auto empty = [&](CachingAllocator& cache) {
@@ -57,6 +62,7 @@ class Caches {
     const std::lock_guard lock(mutex_);
     empty(*gpu.of_default_stream);
     for (auto& [stream, cache] : gpu.of_streams) empty(*cache);
+    for (const auto& cache : gpu.of_graphs) empty(*cache);
   }
 
  private:
@@ -64,6 +70,7 @@ class Caches {
     RawMemory raw;
     std::unique_ptr<CachingAllocator> of_default_stream;
     std::map<cudaStream_t, std::unique_ptr<CachingAllocator>> of_streams;
+    std::vector<std::unique_ptr<CachingAllocator>> of_graphs;
   };
   std::array<Gpu, kMostDevices> gpus_;
   std::mutex mutex_;  // of the maps
@@ -74,6 +81,14 @@ class Caches {
 Caches& caches() {
   static auto* const made = new Caches;
   return *made;
+}
+
+thread_local bool recording = false;
+std::atomic<int> recordings = 0;  ///< of all threads
+
+/// For what has to go on: a failure does not become that of the next call.
+void let_pass(cudaError_t result) noexcept {
+  if (result != cudaSuccess) cudaGetLastError();
 }
 
 /// Null if there is no memory.
@@ -92,17 +107,19 @@ RawMemory raw_memory(int index) {
   return {.allocate = [index](std::size_t bytes) -> void* {
             use_device(index, "allocate");
             void* block = try_malloc(bytes);
-            if (!block) {
+            if (!block && !recording) {  // begin_recording has emptied them
               caches().empty_others(index, allocator(index));
               block = try_malloc(bytes);
             }
             return block;
           },
-          // cudaFree waits for all work of the GPU, of whichever stream
           .release =
               [index](void* block, std::size_t) {
                 cudaSetDevice(index);
-                cudaFree(block);
+                // Work that was given to the GPU may use the block still, and cudaFree need not
+                // wait for it. A stream that is recorded must not be waited for.
+                if (recordings == 0) let_pass(cudaDeviceSynchronize());
+                let_pass(cudaFree(block));
               },
           .available = [index]() -> std::size_t {
             std::size_t free = 0, total = 0;
@@ -114,7 +131,6 @@ RawMemory raw_memory(int index) {
 
 thread_local std::array<cudaStream_t, kMostDevices> current_streams{};
 thread_local std::array<CachingAllocator*, kMostDevices> own_allocators{};
-thread_local bool recording = false;
 
 }  // namespace
 
@@ -161,19 +177,18 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 namespace {
 
 CachingAllocator& pinned_allocator() {
-  static auto* const made =
-      new CachingAllocator({.allocate = [](std::size_t bytes) -> void* {
-                              void* block = nullptr;
-                              const cudaError_t result =
-                                  cudaHostAlloc(&block, bytes, cudaHostAllocPortable);
-                              if (result == cudaErrorMemoryAllocation) {
-                                cudaGetLastError();  // it is told by the null pointer
-                                return nullptr;
-                              }
-                              check_cuda(result, "pin_memory");
-                              return block;
-                            },
-                            .release = [](void* block, std::size_t) { cudaFreeHost(block); }});
+  static auto* const made = new CachingAllocator(
+      {.allocate = [](std::size_t bytes) -> void* {
+         void* block = nullptr;
+         const cudaError_t result = cudaHostAlloc(&block, bytes, cudaHostAllocPortable);
+         if (result == cudaErrorMemoryAllocation) {
+           cudaGetLastError();  // it is told by the null pointer
+           return nullptr;
+         }
+         check_cuda(result, "pin_memory");
+         return block;
+       },
+       .release = [](void* block, std::size_t) { let_pass(cudaFreeHost(block)); }});
   return *made;
 }
 
@@ -291,8 +306,13 @@ namespace {
 void switch_to(Device gpu, cudaStream_t next) {
   Event done(gpu);
   done.record();
-  current_streams[gpu.index] = next;
-  done.wait();
+  const cudaStream_t before = std::exchange(current_streams[gpu.index], next);
+  try {
+    done.wait();
+  } catch (...) {
+    current_streams[gpu.index] = before;
+    throw;
+  }
 }
 
 }  // namespace
@@ -310,13 +330,14 @@ StreamScope::~StreamScope() {
   }
 }
 
-Event::Event(Device gpu) : gpu_(gpu), event_(nullptr) {
+Event::Event(Device gpu, bool timed) : gpu_(gpu), event_(nullptr) {
   check_index(gpu.index);
   use_device(gpu.index, "event");
-  check_cuda(cudaEventCreate(&event_), "event");
+  check_cuda(cudaEventCreateWithFlags(&event_, timed ? cudaEventDefault : cudaEventDisableTiming),
+             "event");
 }
 
-Event::~Event() { cudaEventDestroy(event_); }
+Event::~Event() { let_pass(cudaEventDestroy(event_)); }
 
 void Event::record() { check_cuda(cudaEventRecord(event_, current_stream(gpu_.index)), "event"); }
 
@@ -346,27 +367,31 @@ double Event::milliseconds_until(const Event& later) const {
 
 // Relaxed: the allocator may ask for memory meanwhile.
 void begin_recording(int index) {
+  // What was used before is free for the graph, which could not have it freed while it is recorded.
+  caches().empty_others(index, allocator(index));
   check_cuda(cudaStreamBeginCapture(current_stream(index), cudaStreamCaptureModeRelaxed), "graph");
   recording = true;
+  ++recordings;
 }
 
 Recording* end_recording(int index) {
-  recording = false;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
-  check_cuda(cudaStreamEndCapture(current_stream(index), &graph), "graph");
+  const cudaError_t ended = cudaStreamEndCapture(current_stream(index), &graph);
+  recording = false;
+  --recordings;
+  check_cuda(ended, "graph");
   const cudaError_t result = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
+  let_pass(cudaGraphDestroy(graph));
   check_cuda(result, "graph");
   return reinterpret_cast<Recording*>(executable);
 }
 
 void abandon_recording(int index) noexcept {
-  recording = false;
   cudaGraph_t graph = nullptr;
-  cudaStreamEndCapture(current_streams[index], &graph);
-  if (graph) cudaGraphDestroy(graph);
-  cudaGetLastError();  // the reason to abandon it is being told
+  let_pass(cudaStreamEndCapture(current_streams[index], &graph));  // the reason is being told
+  if (graph) let_pass(cudaGraphDestroy(graph));
+  if (std::exchange(recording, false)) --recordings;
 }
 
 void start(Recording* recorded, int index) {
@@ -375,12 +400,12 @@ void start(Recording* recorded, int index) {
 }
 
 void destroy(Recording* recorded) noexcept {
-  cudaGraphExecDestroy(reinterpret_cast<cudaGraphExec_t>(recorded));
+  let_pass(cudaGraphExecDestroy(reinterpret_cast<cudaGraphExec_t>(recorded)));
 }
 
 CachingAllocator* make_allocator(int index) {
   check_index(index);
-  return new CachingAllocator(caches().raw(index));
+  return caches().add_for_graphs(index);
 }
 
 CachingAllocator* exchange_allocator(int index, CachingAllocator* own) {

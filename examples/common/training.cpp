@@ -336,6 +336,8 @@ bool Training::run(const volatile std::sig_atomic_t& stop) {
                               total_steps_, run_.path().string()));
     return false;
   }
+  graph_.reset();  // its memory serves the evaluation
+  networks_.zero_grad();
   progress.finish();
   return true;
 }

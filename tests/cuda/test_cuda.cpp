@@ -191,7 +191,7 @@ TEST_CASE("Streams, events and pinned memory keep the order of a program", "[cud
   }
   CHECK(cuda::current_stream(0) == nullptr);
   check_same(on_side + 1, y, 0);
-  cuda::Event before(kGpu), after(kGpu);
+  cuda::Event before(kGpu, /*timed=*/true), after(kGpu, /*timed=*/true);
   before.record();
   const Tensor z = on_side + 1;
   after.record();

@@ -168,7 +168,7 @@ Stream::Stream(Device gpu) : gpu_(gpu), stream_(nullptr) { check_index(gpu.index
 Stream::~Stream() = default;
 StreamScope::StreamScope(const Stream& stream) : gpu_(stream.device()), previous_(nullptr) {}
 StreamScope::~StreamScope() = default;
-Event::Event(Device gpu) : gpu_(gpu), event_(nullptr) { check_index(gpu.index); }
+Event::Event(Device gpu, bool) : gpu_(gpu), event_(nullptr) { check_index(gpu.index); }
 Event::~Event() = default;
 void Event::record() {}
 void Event::wait() const {}
