@@ -23,7 +23,12 @@ install(FILES "${PROJECT_BINARY_DIR}/invar-config.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindOpenBLAS.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/FindcuDNN.cmake"
         DESTINATION "${package_dir}")
-install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/README.md"
+        DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/docs" DESTINATION "${CMAKE_INSTALL_DOCDIR}"
+        FILES_MATCHING PATTERN "*.md" PATTERN "*.svg" PATTERN "paper" EXCLUDE)
+install(FILES "${PROJECT_SOURCE_DIR}/examples/training_loop.cpp"
+        DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples")
 if(INVAR_BUILD_EXAMPLES)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/examples/configs"
           DESTINATION "${CMAKE_INSTALL_DATADIR}/invar")

@@ -1,11 +1,29 @@
+#include <cxxabi.h>
 #include <execinfo.h>
 #include <fmt/format.h>
 
 #include <cstdlib>
 #include <invar/core/call_stack.hpp>
 #include <memory>
+#include <string_view>
 
 namespace invar {
+namespace {
+
+using Text = std::unique_ptr<char, decltype(&std::free)>;
+
+/// "program(_ZN5invar3expERKNS_6TensorE+0x1f) [0x5559]" with the function as it is written.
+std::string readable(std::string_view symbol) {
+  const std::size_t begin = symbol.find('(') + 1, end = symbol.find('+', begin);
+  if (begin == 0 || end == std::string_view::npos) return std::string(symbol);
+  const std::string name(symbol.substr(begin, end - begin));
+  int status = 0;
+  const Text written(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
+  if (status != 0) return std::string(symbol);
+  return fmt::format("{}{}{}", symbol.substr(0, begin), written.get(), symbol.substr(end));
+}
+
+}  // namespace
 
 CallStack CallStack::here() {
   constexpr int kDepth = 32;
@@ -21,7 +39,7 @@ std::string CallStack::to_string() const {
   const std::unique_ptr<char*, decltype(&std::free)> symbols(
       backtrace_symbols(calls_.data(), static_cast<int>(calls_.size())), std::free);
   for (std::size_t i = 0; symbols && i < calls_.size(); ++i) {
-    text += fmt::format("\n    {}", symbols.get()[i]);
+    text += fmt::format("\n    {}", readable(symbols.get()[i]));
   }
   return text;
 }

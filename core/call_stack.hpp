@@ -1,5 +1,6 @@
 #pragma once
-// CallStack: where a call was made, for messages.
+// CallStack: where a call was made, for messages. Functions of a program have names in it if the
+// program exports them (-rdynamic, ENABLE_EXPORTS in CMake), else addresses.
 #include <string>
 #include <vector>
 

@@ -94,7 +94,7 @@ std::string excerpt(const Json& json) {
 
 /// True iff the value is a T. nlohmann turns 1.5 into the integer 1, true into 1.0 and 2^32 into
 /// the int 0 without a word: not for options.
-template <class T>
+template <JsonValue T>
 bool is(const Json& value) {
   if constexpr (std::is_same_v<T, Json>) {
     return true;
@@ -116,7 +116,7 @@ bool is(const Json& value) {
 }
 
 /// What is(T) accepts, in words.
-template <class T>
+template <JsonValue T>
 std::string wanted() {
   if constexpr (std::is_same_v<T, bool>) {
     return "true or false";
@@ -149,7 +149,7 @@ const Json* JsonReader::find(const std::string& key) {
   return it == json_->end() ? nullptr : &*it;
 }
 
-template <class T>
+template <JsonValue T>
 T JsonReader::convert(const std::string& key, const Json& value) const {
   if constexpr (!std::is_same_v<T, Json>) {
     const bool number =
@@ -160,13 +160,13 @@ T JsonReader::convert(const std::string& key, const Json& value) const {
   return value.get<T>();
 }
 
-template <class T>
+template <JsonValue T>
 T JsonReader::get(const std::string& key, T otherwise) {
   const Json* value = find(key);
   return value ? convert<T>(key, *value) : otherwise;
 }
 
-template <class T>
+template <JsonValue T>
 T JsonReader::require(const std::string& key) {
   const Json* value = find(key);
   if (!value) {

@@ -10,6 +10,9 @@
 //
 // This header names Json only: whoever looks into one includes <nlohmann/json.hpp>, which takes a
 // compiler seconds.
+#include <array>
+#include <concepts>
+#include <cstdint>
 #include <invar/core/error.hpp>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -33,9 +36,15 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
 /// or all of them if none is near.
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates);
 
-/// Values are bool, int, std::int64_t, std::uint64_t, double, std::string, Json, vectors of
-/// std::int64_t, double or std::string, or an array of two doubles. A value of another type, or one
-/// that T cannot hold, is an Error.
+/// What JsonReader reads.
+template <class T>
+concept JsonValue = std::same_as<T, bool> || std::same_as<T, int> ||
+    std::same_as<T, std::int64_t> || std::same_as<T, std::uint64_t> || std::same_as<T, double> ||
+    std::same_as<T, std::string> || std::same_as<T, Json> ||
+    std::same_as<T, std::vector<std::int64_t>> || std::same_as<T, std::vector<double>> ||
+    std::same_as<T, std::vector<std::string>> || std::same_as<T, std::array<double, 2>>;
+
+/// A value of another type than T, or one that T cannot hold, is an Error.
 class JsonReader {
  public:
   /// `where` opens every error message. Error unless json is an object.
@@ -44,11 +53,11 @@ class JsonReader {
   bool has(const std::string& key) const;
 
   /// The value of a key that may be absent.
-  template <class T>
+  template <JsonValue T>
   T get(const std::string& key, T otherwise);
 
   /// The value of a key that must be there.
-  template <class T>
+  template <JsonValue T>
   T require(const std::string& key);
 
   /// Error if the object holds a key that was never asked for.
@@ -60,7 +69,7 @@ class JsonReader {
   const Json* find(const std::string& key);
   /// The keys that nobody asked for so far.
   std::vector<std::string> unknown_keys() const;
-  template <class T>
+  template <JsonValue T>
   T convert(const std::string& key, const Json& value) const;
 
   std::shared_ptr<const Json> json_;

@@ -39,7 +39,8 @@ class Dataset {
   virtual void read(std::int64_t i, Sample& into) const = 0;
   /// Names of the classes; empty where there are no labels.
   virtual const std::vector<std::string>& classes() const = 0;
-  /// Size of the images; height and width are 0 if it differs from image to image.
+  /// Size of the images, of 1 or 3 channels; height and width are 0 if it differs from image to
+  /// image.
   virtual ImageShape shape() const = 0;
 
   Sample get(std::int64_t i) const {

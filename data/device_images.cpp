@@ -22,6 +22,7 @@ DeviceImages::DeviceImages(const Dataset& dataset, Device gpu) {
     const Image& image = sample.image;
     offsets.push_back(static_cast<std::int64_t>(bytes.size()));
     sizes.insert(sizes.end(), {image.shape.height, image.shape.width});
+    check_image("DeviceImages", image);
     bytes.insert(bytes.end(), image.pixels.begin(), image.pixels.end());
     shapes_.push_back(image.shape);
     labels_.push_back(sample.label);

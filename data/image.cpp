@@ -199,6 +199,16 @@ bool read_png_pixels(png_structp png, png_bytepp rows) {
 
 }  // namespace
 
+void check_image(std::string_view op, const Image& image) {
+  const ImageShape& shape = image.shape;
+  check((shape.channels == 1 || shape.channels == 3) && shape.height > 0 && shape.width > 0, op,
+        "expected an image [H,W,1] or [H,W,3], got [{},{},{}]", shape.height, shape.width,
+        shape.channels);
+  check(image.pixels.size() == shape.size(), op,
+        "expected {} bytes for an image [{},{},{}], got {}", shape.size(), shape.height,
+        shape.width, shape.channels, image.pixels.size());
+}
+
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name,
                   const DecodeOptions& options) {
   constexpr std::string_view kOp = "decode_jpeg";

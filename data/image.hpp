@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace invar {
@@ -33,6 +34,9 @@ struct Image {
   ImageShape shape;
   std::vector<std::uint8_t> pixels;
 };
+
+/// Error unless the image has 1 or 3 channels and as many bytes as its shape says.
+void check_image(std::string_view op, const Image& image);
 
 /// What a decoder delivers and what it refuses.
 struct DecodeOptions {

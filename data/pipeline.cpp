@@ -68,12 +68,20 @@ void Pipeline::apply(const Image& image, std::span<const float> params, Canvas& 
   canvas.reset(image);
   std::size_t begin = 0;
   for (std::size_t t = 0; t < transforms_.size(); ++t) {
+    const ImageShape in = canvas.shape(), promised = transforms_[t]->output_shape(in);
     transforms_[t]->apply(canvas, params.subspan(begin, param_sizes_[t]));
     begin += param_sizes_[t];
+    const ImageShape made = canvas.shape();
+    check(made == promised, transforms_[t]->name(),
+          "expected [{},{},{}] of an image [{},{},{}], as its output_shape says, got [{},{},{}]",
+          promised.height, promised.width, promised.channels, in.height, in.width, in.channels,
+          made.height, made.width, made.channels);
   }
-  internal_check(canvas.shape().size() == out.size(), "Pipeline",
-                 "a view of {} floats does not fit a buffer of {}", canvas.shape().size(),
-                 out.size());
+  check(canvas.shape().size() == out.size(), "Pipeline",
+        "expected a view of {} numbers, got {} of an image [{},{},{}]: are all images of the shape "
+        "that Dataset::shape() tells?",
+        out.size(), canvas.shape().size(), image.shape.height, image.shape.width,
+        image.shape.channels);
   canvas.copy_to(out.data());
 }
 
@@ -268,7 +276,10 @@ Pipeline make_pipeline(const Json& config, const TransformTable& extra) {
   check(config.is_array(), "make_pipeline", "expected a list of transforms [{{...}}, ...], got {}",
         config.dump());
   TransformTable table = builtin_transforms();
-  table.insert(extra.begin(), extra.end());
+  for (const auto& [name, maker] : extra) {
+    check(table.emplace(name, maker).second, "make_pipeline",
+          "expected a name of its own for a transform, got that of the library's \"{}\"", name);
+  }
   std::vector<TransformPtr> transforms;
   for (std::size_t t = 0; t < config.size(); ++t) {
     const auto name =

@@ -163,6 +163,7 @@ void load_pixels(const std::uint8_t* __restrict in, int count, int channels, flo
 // ---- Canvas -------------------------------------------------------------------------------------
 
 void Canvas::reset(const Image& image) {
+  check_image("Canvas", image);
   source_ = &image;
   shape_ = image.shape;
 }

@@ -202,6 +202,10 @@ std::optional<fs::path> CheckpointFolder::best() const {
 
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
   check(state.step >= 0, "CheckpointFolder", "expected a step of at least 0, got {}", state.step);
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  check(!error, "CheckpointFolder", "expected to create the folder '{}', got \"{}\"",
+        folder_.string(), error.message());
   remove_leftovers(folder_, [](std::string_view name) { return name == kBest || step_of(name); });
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.

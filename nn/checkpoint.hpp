@@ -64,7 +64,7 @@ StateDict read_model(const std::filesystem::path& path, bool ema = false);
 ///   best.safetensors             the one with the largest score
 ///
 /// One process at a time saves to a folder, and removes the temporary files that a killed one left
-/// of these, and nothing else. The folder need not exist before the first save.
+/// of these, and nothing else. The first save makes the folder.
 class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path folder, int keep_last = 2);

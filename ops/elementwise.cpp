@@ -481,6 +481,14 @@ Tensor le(const Tensor& a, double b) { return compare(CompareOp::le, "le", a, b)
 Tensor gt(const Tensor& a, double b) { return compare(CompareOp::gt, "gt", a, b); }
 Tensor ge(const Tensor& a, double b) { return compare(CompareOp::ge, "ge", a, b); }
 
+Tensor isnan(const Tensor& x) { return ne(x, x); }
+Tensor isfinite(const Tensor& x) {
+  if (!is_floating(x.dtype()))
+    return ones(x.shape(), {.dtype = DType::boolean, .device = x.device()});
+  const Tensor zero_or_nan = x.detach() * 0.0;
+  return eq(zero_or_nan, zero_or_nan);
+}
+
 Tensor logical_and(const Tensor& a, const Tensor& b) {
   return where(as_boolean("logical_and", a), as_boolean("logical_and", b),
                full({}, 0, a.options()));

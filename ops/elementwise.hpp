@@ -99,6 +99,10 @@ Tensor lt(const Tensor& a, double b);
 Tensor le(const Tensor& a, double b);
 Tensor gt(const Tensor& a, double b);
 Tensor ge(const Tensor& a, double b);
+/// True where a real is NaN.
+Tensor isnan(const Tensor& x);
+/// True where a real is neither NaN nor infinite; of other numbers everywhere.
+Tensor isfinite(const Tensor& x);
 /// Of booleans.
 Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);

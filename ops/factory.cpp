@@ -37,6 +37,7 @@ Tensor full(const Dims& shape, double value, TensorOptions options) {
 
 Tensor zeros(const Dims& shape, TensorOptions options) { return full(shape, 0, options); }
 Tensor ones(const Dims& shape, TensorOptions options) { return full(shape, 1, options); }
+Tensor full_like(const Tensor& x, double value) { return full(x.shape(), value, x.options()); }
 Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.options()); }
 Tensor ones_like(const Tensor& x) { return ones(x.shape(), x.options()); }
 

@@ -9,6 +9,7 @@ namespace invar {
 Tensor full(const Dims& shape, double value, TensorOptions options = {});
 Tensor zeros(const Dims& shape, TensorOptions options = {});
 Tensor ones(const Dims& shape, TensorOptions options = {});
+Tensor full_like(const Tensor& x, double value);
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 /// A tensor holding `values` in row-major order.

@@ -5,6 +5,8 @@
 // size 1. Sums and products of f32 are accumulated in f64. Results have the same bits for any
 // number of threads. A NaN is larger than every number: it wins in amax, max, argmax and in amin,
 // min and argmin too, as in PyTorch.
+#include <concepts>
+#include <initializer_list>
 #include <invar/core/tensor.hpp>
 
 namespace invar {
@@ -18,9 +20,12 @@ Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// sum (x - mean)^2 / max(n - correction, 0). Correction 1 is the unbiased estimate, 0 the variance
 /// of the population. One value with correction 1: NaN.
 Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+/// `true` would be the correction: write var(x, dims, 1, true).
+Tensor var(const Tensor& x, const Dims& dims, std::same_as<bool> auto keepdim) = delete;
 /// sqrt(var); gradient 0 where it is 0. After `using namespace invar` write invar::std(x): `std`
 /// alone is then ambiguous with the standard library's namespace.
 Tensor std(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+Tensor std(const Tensor& x, const Dims& dims, std::same_as<bool> auto keepdim) = delete;
 /// Product; of booleans and integers in i64. Empty: 1. The gradient is right where values are 0,
 /// too.
 Tensor prod(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
@@ -38,6 +43,9 @@ Tensor logsumexp(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// (sum |x|^p)^(1/p) for p = 1, 2 or infinity (the largest |x|). Empty: 0. Gradient where it is 0:
 /// 0. Squares of f64 beyond 1e154 overflow.
 Tensor norm(const Tensor& x, double p = 2, const Dims& dims = {}, bool keepdim = false);
+/// norm(x, {1}) would be p = 1: write norm(x, 2, {1}).
+template <class T, class... Rest>
+Tensor norm(const Tensor& x, std::initializer_list<T> dims, Rest... rest) = delete;
 
 struct ValuesAndIndices {
   Tensor values;

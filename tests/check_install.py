@@ -5,8 +5,9 @@ usage: check_install.py SOURCE_DIR BUILD_DIR CMAKE CXX PROGRAM...
 1. `cmake --install` into BUILD_DIR/check_install/prefix; no file there names the build folder.
 2. tests/consumer finds it with find_package(invar), builds, trains a small model, and compiles every
    installed header.
-3. The example at the top of README.md, built against it, prints what README.md says.
-4. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
+3. examples/training_loop.cpp, as it was installed, trains and goes on from its checkpoint.
+4. The example at the top of README.md, built against it, prints what README.md says.
+5. Exactly the given programs are installed, as invar-<name>, and each starts: its shared libraries
    are found and `--help` ends with 0. The configurations are beside them.
 """
 
@@ -52,15 +53,26 @@ def main() -> None:
     if not example:
         sys.exit("error: README.md has no C++ example with its output below")
     (work / "readme.cpp").write_text(example[1])
+    (loop,) = prefix.rglob("training_loop.cpp")
     run(cmake, "-G", "Ninja", "-S", source / "tests/consumer", "-B", work / "consumer",
         f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_CXX_COMPILER={cxx}",
         "-DCMAKE_BUILD_TYPE=Release", f"-DALL_HEADERS={work / 'all_headers.cpp'}",
-        f"-DREADME_EXAMPLE={work / 'readme.cpp'}")
+        f"-DREADME_EXAMPLE={work / 'readme.cpp'}", f"-DTRAINING_LOOP={loop}")
     run(cmake, "--build", work / "consumer")
     run(work / "consumer/consumer")
     printed = run(work / "consumer/readme")
     if printed != example[2]:
         sys.exit(f"error: README.md says that its example prints\n{example[2]}it prints\n{printed}")
+
+    folder = work / "loop"
+    if pathlib.Path("/usr/share/datasets/fashion-mnist").exists():
+        run(work / "consumer/training_loop", "10", folder)
+        # From its last checkpoint the rest is nothing but the evaluation.
+        again = run(work / "consumer/training_loop", "10", folder)
+        if not re.fullmatch(r"kNN [0-9.]+ %  linear [0-9.]+ %\n", again):
+            sys.exit(f"error: training_loop did not go on from its checkpoint, it printed\n{again}")
+    else:
+        print("skipped: training_loop is not run, Fashion-MNIST is not installed")
 
     wanted = sorted(f"invar-{name}" for name in sys.argv[5:])
     installed = sorted(path.name for path in (prefix / "bin").glob("*"))

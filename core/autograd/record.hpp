@@ -13,7 +13,11 @@
 //   (const Tensor& g)                       one output
 //   (const Tensor& g, Needs needs)          one output; needs[i]: input i wants its gradient
 //   (const Tensors& gs, Needs needs)        several outputs; an undefined gs[k] means zero
-// and returns one gradient per input; an undefined one means zero.
+// and returns one gradient per input; an undefined one means zero. What a rule computes by other
+// means (raw data, NoGrad) is a constant to second derivatives, which are then wrong without a
+// word: gradgradcheck (autodiff/gradcheck.hpp) tells. The forward result must not have a history,
+// and a rule keeps tensors as SavedTensor: a captured handle would miss changes in place, and the
+// operation's own output would keep itself alive.
 #include <algorithm>
 #include <functional>
 #include <initializer_list>

@@ -49,7 +49,9 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
 Json config_of(const SafetensorsFile& file) {
   const auto config = file.metadata().find(kConfig);
   check(config != file.metadata().end(), "load_encoder",
-        "expected a checkpoint or encoder of pretrain, got '{}' without its configuration",
+        "expected a checkpoint or encoder of pretrain, got '{}' without its configuration, JSON "
+        "under "
+        "\"config\" in its metadata",
         file.path().string());
   return parse_json(config->second, file.path().string());
 }

@@ -482,6 +482,38 @@ TEST_CASE("A transform of one's own works by pointer and by name", "[unit]") {
   }
 }
 
+TEST_CASE("What a data set or a transform of one's own gets wrong is told", "[unit]") {
+  /// Halves the image without a word.
+  class Halve : public Invert {
+    std::string name() const override { return "Halve"; }
+    void apply(Canvas& canvas, std::span<const float>) const override {
+      const ImageShape half{canvas.shape().height / 2, canvas.shape().width, 3};
+      canvas.spare(half);
+      canvas.adopt(half);
+    }
+  };
+  const auto message = [](const Pipeline& pipeline, const Image& image) {
+    return error_of([&] {
+      Canvas canvas;
+      std::vector<float> out(60);
+      pipeline.apply(image, std::vector<float>{1.0f}, canvas, out);
+    });
+  };
+  const Pipeline invert({std::make_shared<Invert>()});
+  CHECK_THAT(message(Pipeline({std::make_shared<Halve>()}), noise({4, 5, 3})),
+             ContainsSubstring("[Halve] expected [4,5,3]") && ContainsSubstring("got [2,5,3]"));
+  CHECK_THAT(message(invert, noise({4, 6, 3})),
+             ContainsSubstring("60 numbers, got 72") && ContainsSubstring("Dataset::shape()"));
+  CHECK_THAT(message(invert, Image{{4, 5, 3}, std::vector<std::uint8_t>(59)}),
+             ContainsSubstring("expected 60 bytes") && ContainsSubstring("got 59"));
+  CHECK_THAT(message(invert, Image{{3, 5, 4}, std::vector<std::uint8_t>(60)}),
+             ContainsSubstring("[H,W,3], got [3,5,4]"));
+  TransformTable table;
+  table["Resize"] = [](JsonReader&) { return std::make_shared<Invert>(); };
+  CHECK_THAT(error_of([&] { make_pipeline(Json::array(), table); }),
+             ContainsSubstring("the library's \"Resize\""));
+}
+
 TEST_CASE("Resize and CenterCrop follow torchvision's sizes", "[unit]") {
   CHECK(Resize(20, 0).output_shape({40, 61, 3}) == ImageShape{20, 30, 3});
   CHECK(Resize(20, 0).output_shape({61, 40, 3}) == ImageShape{30, 20, 3});

@@ -177,6 +177,9 @@ TEST_CASE("What cannot be restored changes nothing") {
 TEST_CASE("A folder keeps the last ones and the best") {
   const Folder folder;
   nn::Sequential model = make_model();
+  nn::CheckpointFolder(folder.path() / "made/by/save").save({.model = &model}, {.step = 1});
+  CHECK(fs::exists(folder.path() / "made/by/save/step-000000001.safetensors"));
+  fs::remove_all(folder.path() / "made");
   const nn::CheckpointFolder checkpoints(folder.path(), 2);
   CHECK_FALSE(checkpoints.latest().has_value());
   CHECK_FALSE(checkpoints.best().has_value());
@@ -239,5 +242,6 @@ TEST_CASE("A folder keeps the last ones and the best") {
   CHECK(nn::read_training_state(*damaged.latest()).step == 7);
 
   CHECK_THROWS_AS(nn::CheckpointFolder(folder.path(), 0), Error);
-  CHECK_THROWS_AS(nn::CheckpointFolder(folder / "none").save({.model = &model}, {}), Error);
+  CHECK_THROWS_AS(
+      nn::CheckpointFolder(folder / "best.safetensors/below").save({.model = &model}, {}), Error);
 }

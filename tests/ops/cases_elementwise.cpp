@@ -5,7 +5,9 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
+#include <limits>
 #include <numbers>
 
 #include "op_case.hpp"
@@ -201,5 +203,18 @@ OpCases cases() {
 TEST_CASE("elementwise: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("elementwise: values, f32, layouts", "[unit]") { check_values(cases()); }
 TEST_CASE("elementwise: on a GPU", "[cuda]") { check_on_gpu(cases()); }
+
+TEST_CASE("elementwise: NaN and infinity are told from numbers", "[unit]") {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    const Tensor x = tensor({1, inf, nan, -inf, 0, -2}, {.dtype = dtype});
+    CHECK(sum(isnan(x)).item() == 1);
+    CHECK(slice(isnan(x), 0, 2, 3).item() == 1);
+    CHECK(sum(isfinite(x)).item() == 3);
+    CHECK(sum(slice(isfinite(x), 0, 1, 4)).item() == 0);
+    CHECK(full_like(x, 3).dtype() == dtype);
+  }
+  CHECK(sum(isfinite(arange(0, 4, 1, {.dtype = DType::i64}))).item() == 4);
+}
 
 }  // namespace invar::test
