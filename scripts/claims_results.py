@@ -358,8 +358,9 @@ def correlation(analysis: dict) -> dict | None:
         return None
     within = {row["diagnostic"]: row for row in where_known(rows_of(analysis, "correlation", "within runs"))}
     methods = [row for row in rows_of(analysis, "correlation", "within methods") if row["encoders"] >= 5]
-    others = sorted((row for row in rows if row not in terms and row["diagnostic"] != "knn"),
-                    key=lambda row: -abs(row["rho"]))
+    # A diagnostic that some of the networks were measured without has a correlation of other networks.
+    others = sorted((row for row in rows if row not in terms and row["diagnostic"] != "knn"
+                     and row["encoders"] == terms[0]["encoders"]), key=lambda row: -abs(row["rho"]))
     intervals = [fisher(row["rho"], row["encoders"]) for row in terms]
     below = verdict([[-high, -low] for low, high in intervals])
     if any(fisher(row["rho"], row["encoders"], 1 - 0.05 / len(terms))[0] > 0 for row in terms):
@@ -380,8 +381,9 @@ def correlation(analysis: dict) -> dict | None:
              "themselves. Diagnostics, of finished encoders, without correction for their number: "
            + ", ".join(map(with_methods, others)) + around_images(analysis))
     if pooled := where_known(rows_of(analysis, "correlation", "all checkpoints")):
-        why += (f". Over all {max(row['encoders'] for row in pooled)} checkpoints of all runs, time and method mixed: "
-                + ", ".join(map(name, sorted(pooled, key=lambda row: -abs(row["rho"])))))
+        most = max(row["encoders"] for row in pooled)
+        why += (f". Over all {most} checkpoints of all runs, time and method mixed: "
+                + ", ".join(map(name, sorted(where(pooled, encoders=most), key=lambda row: -abs(row["rho"])))))
     return {"ours": "Spearman's rho with linear accuracy, finished encoders: " + ", ".join(map(with_methods, terms))
                     + ("; checkpoints within a run, where both change with time, mean over runs [95 %]: "
                        + ", ".join(f"{name(r)} {cell(interval(r['low'], r['high']))}" for r in along) if along else ""),
