@@ -25,6 +25,12 @@ class RefCounted : public Pooled {
   template <class T>
   friend class IntrusivePtr;
   void add_ref() { count_.fetch_add(1, std::memory_order_relaxed); }
+  bool revive() {
+    std::uint32_t count = count_.load(std::memory_order_relaxed);
+    while (count > 0 && !count_.compare_exchange_weak(count, count + 1)) {
+    }
+    return count > 0;
+  }
   void drop_ref() {
     if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) dispose();
   }
@@ -50,6 +56,14 @@ class IntrusivePtr {
   }
   ~IntrusivePtr() {
     if (object_) object_->drop_ref();
+  }
+
+  /// A handle to an object that is not owned, unless its last handle is gone. Whoever calls sees to
+  /// it that the object's destructor has not ended.
+  static IntrusivePtr of_alive(T* object) {
+    IntrusivePtr alive;
+    if (object && object->revive()) alive.object_ = object;
+    return alive;
   }
 
   T* get() const { return object_; }

@@ -193,8 +193,9 @@ Tensor pow(const Tensor& a, const Tensor& b) {
                   Tensor da, db;
                   if (needs[0]) {
                     // b = 0: the power is constant, though a^(b-1) may be infinite.
-                    const Tensor slope = exponent * pow(base, exponent - 1);
-                    da = sum_to(where(ne(exponent, 0), g * slope, 0), base.shape());
+                    const Tensor known = logical_or(ne(exponent, 0), isfinite(1.0 / base));
+                    const Tensor safe = where(known, base, 1);
+                    da = sum_to(g * (exponent * pow(safe, exponent - 1)), base.shape());
                   }
                   if (needs[1]) {
                     const Tensor flat = logical_and(eq(base, 0), ge(exponent, 0));

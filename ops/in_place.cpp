@@ -6,7 +6,7 @@ namespace invar {
 void check_in_place(const Tensor& target, bool operand_requires_grad, std::string_view op,
                     std::string_view instead) {
   for (int d = 0; d < target.dim(); ++d) {
-    check(target.shape()[d] <= 1 || target.strides()[d] != 0, op,
+    check(target.numel() == 0 || target.shape()[d] <= 1 || target.strides()[d] != 0, op,
           "expected a target whose elements lie apart, got shape {} with strides {}: clone() what "
           "was expanded before writing to it",
           target.shape(), target.strides());

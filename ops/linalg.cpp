@@ -221,6 +221,7 @@ Eigh eigh(const Tensor& input) {
         }
         Tensor middle = inner.defined() ? matmul(v, inner) : Tensor();
         if (g[0].defined()) {
+          check_distinct("eigh", l, /*positive=*/false);
           const Tensor scaled = v * unsqueeze(g[0], -2);
           middle = middle.defined() ? middle + scaled : scaled;
         }

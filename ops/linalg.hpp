@@ -42,8 +42,9 @@ struct Eigh {
 ///     that treat equal values alike (sums, products, entropies of a spectrum), else one of many;
 ///   - a gradient through their vectors does not exist: expect infinities, NaN or noise. One that
 ///     comes through the vectors of other values alone is right;
-///   - a second gradient through eigvalsh or svdvals does not exist. Asking for one (create_graph)
-///     is an Error.
+///   - a second gradient through eigvalsh, svdvals or eigh's values exists at most for functions
+///   that
+///     treat equal values alike. Asking for one (create_graph) is an Error.
 /// Values that nearly repeat have gradients through the vectors as large as 1 / their distance.
 Eigh eigh(const Tensor& x);
 /// The eigenvalues alone, at a fraction of the time; a backward pass makes the vectors.

@@ -114,7 +114,8 @@ namespace {
 
 /// Along the last dimension of x [..., n]: at i the product of all elements but the i-th, without a
 /// division, in O(n). Pairs of the first and second half: what is missing at one element is its
-/// partner and what is missing at their product.
+/// partner and what is missing at their product. In f64, as the product itself: factors of a part
+/// may leave f32 where the whole does not.
 Tensor product_of_others(const Tensor& x) {
   const std::int64_t n = x.size(-1), half = n / 2;
   if (n <= 1) return ones_like(x);
@@ -145,8 +146,8 @@ Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
                     }
                   }
                   lines.push_back(static_cast<std::int64_t>(r.count));
-                  const Tensor moved = permute(x.get(), order);
-                  const Tensor others = product_of_others(reshape(moved, lines));
+                  const Tensor moved = permute(to(x.get(), DType::f64), order);
+                  const Tensor others = to(product_of_others(reshape(moved, lines)), g.dtype());
                   return {permute(reshape(others, moved.shape()), inverse) * reshape(g, r.kept)};
                 });
 }

@@ -1,7 +1,8 @@
 #pragma once
 // Views: tensors over the same bytes with another geometry. They cost no copy, and an in-place
 // write through one is seen by all. `reshape` and `flatten` copy when no view can express the
-// result.
+// result. Where nothing changes, reshape, flatten, expand and squeeze return x itself, hooks and
+// all.
 #include <invar/core/tensor.hpp>
 
 namespace invar {

@@ -146,9 +146,11 @@ class Pass {
       const Tensor own = hook(gradient);
       if (own.defined()) gradient = checked_gradient("register_hook", TensorMeta(gradient), own);
     }
-    for (const auto& [output_nr, slot] : node.retained()) {
+    for (const auto& [output_nr, retained] : node.retained()) {
       const Tensor& g = gradients[static_cast<std::size_t>(output_nr)];
-      if (g.defined()) *slot = slot->defined() ? engine_ops::add(*slot, g) : engine_ops::clone(g);
+      const std::shared_ptr<Tensor> slot = retained.lock();
+      if (g.defined() && slot)
+        *slot = slot->defined() ? engine_ops::add(*slot, g) : engine_ops::clone(g);
     }
   }
 
@@ -200,10 +202,7 @@ class Pass {
 
   /// Adds a gradient to one of the task's slots.
   void deliver(Task& task, int output_nr, Tensor gradient, const char* from) const {
-    const TensorMeta& expected = task.node->outputs()[static_cast<std::size_t>(output_nr)];
-    check(expected.describes(gradient), from,
-          "expected a gradient {} {} on {} of its gradient rule, got {} {} on {}", expected.dtype,
-          expected.shape, expected.device, gradient.dtype(), gradient.shape(), gradient.device());
+    checked_gradient(from, task.node->outputs()[static_cast<std::size_t>(output_nr)], gradient);
     Tensor& slot = task.gradients[static_cast<std::size_t>(output_nr)];
     if (!slot.defined()) {
       slot = std::move(gradient);
@@ -226,12 +225,12 @@ class Pass {
 
 }  // namespace
 
-void backward(const Tensors& roots, const Tensors& gradients, BackwardOptions options) {
+void backward(Tensors roots, const Tensors& gradients, BackwardOptions options) {
   Pass(roots, gradients, options, nullptr).run();
 }
 
-Tensors grad(const Tensors& roots, const Tensors& inputs, const Tensors& gradients,
-             BackwardOptions options, bool allow_unused) {
+Tensors grad(Tensors roots, Tensors inputs, const Tensors& gradients, BackwardOptions options,
+             bool allow_unused) {
   Pass pass(roots, gradients, options, &inputs);
   pass.run();
   for (std::size_t i = 0; i < inputs.size(); ++i) {

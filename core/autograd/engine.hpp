@@ -19,14 +19,15 @@ struct BackwardOptions {
 };
 
 /// Accumulates sum_k gradients[k] . d roots[k] / d leaf into the .grad() of every leaf. An
-/// undefined gradient stands for 1 and needs a root of one element.
-void backward(const Tensors& roots, const Tensors& gradients, BackwardOptions options = {});
+/// undefined gradient stands for 1 and needs a root of one element. Roots are kept for the
+/// duration, whatever hooks do to the caller's.
+void backward(Tensors roots, const Tensors& gradients, BackwardOptions options = {});
 
 /// The same sums for `inputs` (leaves or interior tensors), returned instead of accumulated; only
 /// what lies between roots and inputs is computed. An input that no root depends on gets an
 /// undefined tensor if `allow_unused`, otherwise Error. Post-accumulate hooks do not run. Results
 /// may share memory with each other and with `gradients`: clone() before writing to one.
-Tensors grad(const Tensors& roots, const Tensors& inputs, const Tensors& gradients = {},
+Tensors grad(Tensors roots, Tensors inputs, const Tensors& gradients = {},
              BackwardOptions options = {}, bool allow_unused = false);
 
 /// The node that the engine is running in this thread, or null.

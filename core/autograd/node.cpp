@@ -10,22 +10,23 @@
 namespace invar {
 namespace {
 
-std::uint64_t next_sequence_nr() {
-  static std::atomic<std::uint64_t> counter{0};
-  return counter.fetch_add(1, std::memory_order_relaxed);
-}
+/// Of the sinks' pointers and of leaves' gradients. Letting go of one may be the end of other
+/// leaves.
+std::recursive_mutex leaves;
+
+std::atomic<std::uint64_t> next_sequence_nr{0};
 
 }  // namespace
 
 const Tensor& checked_gradient(std::string_view op, const TensorMeta& expected,
                                const Tensor& gradient) {
-  check(expected.describes(gradient), op, "expected a gradient {} {} on {}, got {} {} on {}",
+  check(expected == TensorMeta(gradient), op, "expected a gradient {} {} on {}, got {} {} on {}",
         expected.dtype, expected.shape, expected.device, gradient.dtype(), gradient.shape(),
         gradient.device());
   return gradient;
 }
 
-Node::Node(const char* name) : Node(name, next_sequence_nr()) {
+Node::Node(const char* name) : Node(name, next_sequence_nr++) {
   if (current_observer) scope_ = current_observer->scope();
   if (anomaly_enabled()) call_stack_ = CallStack::here();
 }
@@ -41,7 +42,7 @@ void Node::add_output(Tensor& output) {
 }
 
 void Node::retain_gradient(int output_nr, const std::shared_ptr<Tensor>& slot) {
-  const auto is_slot = [&](const auto& other) { return other.second == slot; };
+  const auto is_slot = [&](const auto& other) { return other.second.lock() == slot; };
   if (std::any_of(retained_.begin(), retained_.end(), is_slot)) return;  // once is enough
   retained_.emplace_back(output_nr, slot);
 }
@@ -62,13 +63,19 @@ GradSink::GradSink(TensorImpl& leaf)
   outputs_.emplace_back(Tensor(IntrusivePtr<TensorImpl>(&leaf)));
 }
 
+void GradSink::forget_leaf() {
+  const std::lock_guard lock(leaves);
+  leaf_ = nullptr;
+}
+
 Tensors GradSink::apply(const Tensors& gradients, Needs) {
-  if (!leaf_ || !leaf_->requires_grad) return {};
   const Tensor& gradient = gradients[0];
+  Tensor leaf;
   {
-    static std::mutex mutex;  // threads with graphs of their own may reach one leaf
-    const std::lock_guard lock(mutex);
-    Tensor& grad = *leaf_->autograd->grad_slot();
+    const std::lock_guard lock(leaves);  // threads with graphs of their own may reach one leaf
+    leaf = Tensor(IntrusivePtr<TensorImpl>::of_alive(leaf_));
+    if (!leaf.requires_grad()) return {};
+    Tensor& grad = *leaf.impl().autograd->grad_slot();
     if (!grad.defined()) {
       grad = engine_ops::is_exclusive(gradient) ? gradient : engine_ops::clone(gradient);
     } else if (grad_enabled()) {  // differentiable ones must not change under whoever holds them
@@ -77,7 +84,6 @@ Tensors GradSink::apply(const Tensors& gradients, Needs) {
       engine_ops::add_(grad, gradient);
     }
   }
-  const Tensor leaf{IntrusivePtr<TensorImpl>(leaf_)};
   for (std::size_t i = 0, n = post_hooks_.size(); i < n; ++i) {
     const auto hook = post_hooks_[i];  // a copy: it may register another
     hook(leaf);

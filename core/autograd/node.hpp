@@ -43,9 +43,7 @@ struct TensorMeta {
   Device device;
 
   explicit TensorMeta(const Tensor& x) : shape(x.shape()), dtype(x.dtype()), device(x.device()) {}
-  bool describes(const Tensor& x) const {
-    return x.shape() == shape && x.dtype() == dtype && x.device() == device;
-  }
+  bool operator==(const TensorMeta&) const = default;
 };
 
 /// `gradient`; Error unless it can be that of a tensor like `expected`.
@@ -94,7 +92,7 @@ class Node : public RefCounted {
   const std::vector<std::pair<int, GradHook>>& hooks() const { return hooks_; }
   /// Has the gradient of an output, once hooks have seen it, added to `*slot` as well.
   void retain_gradient(int output_nr, const std::shared_ptr<Tensor>& slot);
-  const std::vector<std::pair<int, std::shared_ptr<Tensor>>>& retained() const { return retained_; }
+  const auto& retained() const { return retained_; }
 
  protected:
   Node(const char* name, std::uint64_t sequence_nr) : name_(name), sequence_nr_(sequence_nr) {}
@@ -107,13 +105,14 @@ class Node : public RefCounted {
   std::uint64_t sequence_nr_;
   std::vector<Edge, PoolAllocator<Edge>> edges_;
   std::vector<std::pair<int, GradHook>> hooks_;
-  std::vector<std::pair<int, std::shared_ptr<Tensor>>> retained_;
+  std::vector<std::pair<int, std::weak_ptr<Tensor>>> retained_;
   CallStack call_stack_;
   Node* next_dying_ = nullptr;
 };
 
 /// The end of every path: adds what arrives to the .grad() of its leaf. The leaf owns its sink; the
-/// sink only points back, and drops the gradient if the leaf is gone.
+/// sink only points back, and drops the gradient if the leaf is gone. Another thread may let go of
+/// the leaf at any moment: the pointer is read and reset under a lock.
 class GradSink final : public Node {
  public:
   explicit GradSink(TensorImpl& leaf);
@@ -122,7 +121,7 @@ class GradSink final : public Node {
   void release() override {}
   bool released() const override { return false; }
 
-  void forget_leaf() { leaf_ = nullptr; }
+  void forget_leaf();
   /// Of either kind.
   bool has_hooks() const { return !hooks().empty() || !post_hooks_.empty(); }
   void add_post_hook(std::function<void(const Tensor&)> hook) {
@@ -150,8 +149,8 @@ struct AutogradMeta : Pooled {
   IntrusivePtr<GradSink> sink;   ///< set for a leaf
   std::weak_ptr<Recipe> recipe;  ///< for the tensor at `recipe_version` only
   std::uint32_t recipe_version = 0;
-  /// Null until first used. Shared with the node of a tensor that retains its gradient, which must
-  /// not own the tensor.
+  /// Null until first used. The node of a tensor that retains its gradient has it, too, but owns
+  /// neither tensor nor gradient, which may lead back to the node.
   std::shared_ptr<Tensor> grad;
 
   const std::shared_ptr<Tensor>& grad_slot() {

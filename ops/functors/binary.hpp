@@ -34,8 +34,8 @@ struct Pow { template <class T> INVAR_HD T operator()(T a, T b) const { if const
 /// A NaN on either side wins.
 struct Maximum { template <class T> INVAR_HD T operator()(T a, T b) const { return a > b || a != a ? a : b; } };
 struct Minimum { template <class T> INVAR_HD T operator()(T a, T b) const { return a < b || a != a ? a : b; } };
-/// g where y > 0, else 0: the gradient of relu from its output y.
-struct ReluBackward { template <class T> INVAR_HD T operator()(T g, T y) const { return y > T(0) ? g : T(0); } };
+/// 0 where y <= 0, else g: the gradient of relu from its output y. A NaN goes on.
+struct ReluBackward { template <class T> INVAR_HD T operator()(T g, T y) const { return y <= T(0) ? T(0) : g; } };
 
 struct Eq { template <class T> INVAR_HD bool operator()(T a, T b) const { return a == b; } };
 struct Ne { template <class T> INVAR_HD bool operator()(T a, T b) const { return a != b; } };

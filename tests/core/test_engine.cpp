@@ -421,6 +421,39 @@ TEST_CASE("retain_grad keeps interior gradients without keeping the tensor alive
   CHECK(allocator().stats().in_use == before);
 }
 
+TEST_CASE("a retained gradient with a history does not keep the graph alive", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  const std::size_t before = allocator().stats().in_use;
+  {
+    const Tensor h = exp(x);
+    h.retain_grad();
+    const Tensors slope = grad({sum(square(h))}, {x}, {}, {.create_graph = true});
+    CHECK(h.grad().defined());
+  }
+  CHECK(allocator().stats().in_use == before);
+}
+
+TEST_CASE("a hook may empty the list of roots", "[unit]") {
+  const Tensor x = tensor({1.0, 2.0}, kLeaf);
+  Tensors roots;
+  {
+    const Tensor h = exp(x);
+    h.register_hook([&](const Tensor&) {
+      roots.clear();
+      return Tensor();
+    });
+    roots = {sum(h), sum(square(h))};
+  }
+  backward(roots, {});
+  CHECK(std::abs(x.grad().data<const double>()[0] - (std::exp(1.0) + 2 * std::exp(2.0))) < 1e-12);
+}
+
+TEST_CASE("gradients of nothing add up", "[unit]") {
+  const Tensor x = zeros({0, 3}, kLeaf);
+  for (int i = 0; i < 2; ++i) sum(mean(x, {1})).backward();
+  CHECK(x.grad().shape() == Dims{0, 3});
+}
+
 TEST_CASE("higher orders with create_graph", "[unit]") {
   const Tensor x = tensor({0.3}, kLeaf);
   Tensor d = sin(x) * exp(x);
@@ -666,6 +699,18 @@ TEST_CASE("Threads may run backward into one leaf, each over a graph of its own"
   for (std::thread& thread : threads) thread.join();
   CHECK(amin(leaf.grad()).item() == 400);
   CHECK(amax(leaf.grad()).item() == 400);
+}
+
+TEST_CASE("A leaf may be let go while another thread runs backward to it", "[unit]") {
+  for (int i = 0; i < 200; ++i) {
+    Tensor x = zeros({1000}, kLeaf);
+    sum(x).backward();  // a second gradient is added to it in the leaf's own memory
+    const Tensor y = sum(x * 2.0);
+    std::thread other([y] { y.backward(); });
+    for (int spin = 0; spin < i; ++spin) std::this_thread::yield();
+    x = Tensor();
+    other.join();
+  }
 }
 
 TEST_CASE("Threads may build graphs over shared leaves", "[unit]") {

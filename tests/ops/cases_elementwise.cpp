@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
+#include <invar/autodiff/gradcheck.hpp>
+#include <invar/core/autograd/engine.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
@@ -203,6 +205,24 @@ OpCases cases() {
 TEST_CASE("elementwise: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("elementwise: values, f32, layouts", "[unit]") { check_values(cases()); }
 TEST_CASE("elementwise: on a GPU", "[cuda]") { check_on_gpu(cases()); }
+
+TEST_CASE("pow: second gradients where the exponent is 0 or 1", "[gradcheck]") {
+  constexpr TensorOptions kDouble{.dtype = DType::f64};
+  const Tensor base = tensor({2, 0.5, 3, 1.5}, kDouble), exponent = tensor({0, 0, 1, 2}, kDouble);
+  const auto f = [](const Tensors& x) { return pow(x[0], x[1]); };
+  CHECK(gradgradcheck(f, {base, exponent}).message == "");
+  // 0^0 is 1 for any base.
+  const Tensor x = zeros({1}, kDouble).requires_grad_();
+  const Tensor slope = grad({sum(pow(x, zeros({1}, kDouble)))}, {x}, {}, {.create_graph = true})[0];
+  CHECK(slope.item() == 0);
+  CHECK(grad({sum(slope)}, {x})[0].item() == 0);
+}
+
+TEST_CASE("relu: a NaN goes on backward, too", "[unit]") {
+  const Tensor x = tensor({std::nan(""), -1, 0, 2}).requires_grad_();
+  sum(relu(x)).backward();
+  CHECK(sum(x.grad()).item() == 2);
+}
 
 TEST_CASE("elementwise: NaN and infinity are told from numbers", "[unit]") {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");

@@ -307,6 +307,15 @@ TEST_CASE("eigh, eigvalsh and svdvals", "[unit]") {
   CHECK(std::abs(at(eigvalsh(known), {1}) - 3) < 1e-14);
 }
 
+TEST_CASE("a second gradient through equal eigenvalues is refused", "[gradcheck]") {
+  const Tensor x = eye(2, -1, {.dtype = DType::f64}).requires_grad_();
+  for (const auto& values : {+[](const Tensor& a) { return eigvalsh(a); },
+                             +[](const Tensor& a) { return eigh(a).values; }}) {
+    CHECK(largest(grad({sum(square(values(x)))}, {x})[0] - x.detach() * 2) < 1e-12);
+    CHECK_THROWS_AS(grad({sum(square(values(x)))}, {x}, {}, {.create_graph = true}), Error);
+  }
+}
+
 TEST_CASE("gradients where eigenvalues repeat", "[gradcheck]") {
   constexpr TensorOptions kDouble{.dtype = DType::f64};
   Generator generator(7);

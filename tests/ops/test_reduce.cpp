@@ -190,6 +190,13 @@ TEST_CASE("wrong dimensions are refused by name", "[unit]") {
   CHECK_THROWS_WITH(argmax(x, -3), ContainsSubstring("[argmax] expected a dimension"));
 }
 
+TEST_CASE("the gradient of a product whose parts leave f32", "[unit]") {
+  const Tensor x = tensor({1e30, 1e-30, 1e30, 1e-30}).requires_grad_();
+  prod(x).backward();
+  const Tensor relative = x.grad() * x.detach() - 1.0;
+  CHECK(amax(abs(relative)).item() < 1e-6);
+}
+
 TEST_CASE("f32 sums are accumulated in f64", "[unit]") {
   const Tensor x = full({3000000}, 0.1);
   CHECK(std::abs(sum(x).item() - 300000.0044703484) < 0.02);
