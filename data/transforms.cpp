@@ -68,10 +68,10 @@ std::array<float, 3> per_channel(const std::vector<float>& values) {
 }
 
 void check_per_channel(std::size_t values, ImageShape in, const char* op, const char* what) {
-  check(values == 1 || values == static_cast<std::size_t>(in.channels), op,
-        "expected {} in {} for images of {} channels, got {}",
-        in.channels == 1 ? "1 number" : fmt::format("1 or {} numbers", in.channels), what,
-        in.channels, values);
+  if (values == 1 || values == static_cast<std::size_t>(in.channels)) return;
+  fail(op, "expected {} in {} for images of {} channels, got {}",
+       in.channels == 1 ? "1 number" : fmt::format("1 or {} numbers", in.channels), what,
+       in.channels, values);
 }
 
 }  // namespace
