@@ -1,8 +1,7 @@
 // training_loop: VICReg on Fashion-MNIST with nothing but the library, for programs of one's own
 // that use an installed Invar: loader, networks, objective, optimiser, checkpoint, evaluation.
 //
-//   training_loop [STEPS [FOLDER]]      500 steps; with a folder, it goes on from its last
-//   checkpoint
+//   training_loop [STEPS [FOLDER]]     500 steps; in a folder it goes on from the last checkpoint
 #include <cstdio>
 #include <cstdlib>
 #include <invar/data/loader.hpp>

@@ -49,9 +49,8 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
 Json config_of(const SafetensorsFile& file) {
   const auto config = file.metadata().find(kConfig);
   check(config != file.metadata().end(), "load_encoder",
-        "expected a checkpoint or encoder of pretrain, got '{}' without its configuration, JSON "
-        "under "
-        "\"config\" in its metadata",
+        "expected a checkpoint or encoder of pretrain, with its configuration as JSON under "
+        "\"config\" in the metadata, got '{}' without it",
         file.path().string());
   return parse_json(config->second, file.path().string());
 }

@@ -251,9 +251,7 @@ Experiment::Experiment(const Json& config) {
   check(views.size() >= 2, "config", "expected at least 2 views, got {}", views.size());
   test_view = make_pipeline(reader.require<Json>("test_view"));
   check(test_view.param_count() == 0, "test_view",
-        "expected transforms without random numbers, got one that draws \"{}\": Resize and "
-        "CenterCrop "
-        "fit a size",
+        "expected transforms without random numbers, got one that draws \"{}\"",
         test_view.param_count() > 0 ? test_view.param_names().front() : "");
   objective_ = reader.require<Json>("objective");
   training = read_training(reader.get("training", Json::object()));
