@@ -155,7 +155,7 @@ Tensor prod(const Tensor& input, const Dims& dims, bool keepdim) {
 namespace {
 
 /// Which elements of x won, so that y is their value; NaNs win.
-Tensor winners_of(const Tensor& x, const Tensor& y) { return logical_or(eq(x, y), ne(x, x)); }
+Tensor winners_of(const Tensor& x, const Tensor& y) { return logical_or(eq(x, y), isnan(x)); }
 
 // The gradient goes to the elements that won; ties share it.
 Tensor extreme(ReduceOp op, const char* name, const Tensor& input, const Dims& dims, bool keepdim) {

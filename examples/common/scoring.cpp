@@ -36,8 +36,7 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
     return {to(batch.views[0], device), to(batch.labels, device)};
   });
   progress.finish();
-  const Tensor zero_or_nan = sum(features.features * 0.0, {1});
-  const auto finite = static_cast<std::int64_t>(sum(eq(zero_or_nan, zero_or_nan)).item());
+  const auto finite = static_cast<std::int64_t>(sum(all(isfinite(features.features), {1})).item());
   check(finite == images->size(), "evaluation",
         "expected finite features, got NaN or infinity in those of {} of {} images: the encoder's "
         "weights are damaged, or its training diverged",
