@@ -58,8 +58,8 @@ Tensors pull_back(const Tensors& roots, const Tensors& inputs, const Tensors& v,
   return result;
 }
 
-Tensors without_history(Tensors tensors, bool keep) {
-  if (!keep) {
+Tensors with_history_if(bool create_graph, Tensors tensors) {
+  if (!create_graph) {
     for (Tensor& t : tensors) t = t.detach();
   }
   return tensors;
@@ -70,34 +70,8 @@ Tensor only_output(const char* op, const Tensors& outputs) {
   return outputs[0];
 }
 
-}  // namespace
-
-Derivatives vjp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
-                bool create_graph) {
-  const GradMode recording(true);
-  const auto [x, y] = evaluate("vjp", f, inputs, create_graph);
-  check_like("vjp", v, y, "output");
-  Tensors gradients = pull_back(y, x, v, {.create_graph = create_graph});
-  return {without_history(y, create_graph), std::move(gradients)};
-}
-
-// g(u) = J^T u is linear in u, so its own vjp with v is J v, at any u.
-Derivatives jvp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
-                bool create_graph) {
-  const GradMode recording(true);
-  const auto [x, y] = evaluate("jvp", f, inputs, create_graph);
-  check_like("jvp", v, x, "input");
-  Tensors u;
-  for (const Tensor& output : y) u.push_back(zeros_like(output.detach()).requires_grad_());
-  const Tensors g = pull_back(y, x, u, {.create_graph = true});
-  Tensors derivatives = pull_back(g, u, v, {.create_graph = create_graph});
-  return {without_history(y, create_graph), std::move(derivatives)};
-}
-
-Tensors jacobian(const TensorsFunction& f, const Tensors& inputs, bool create_graph) {
-  const GradMode recording(true);
-  const auto [x, outputs] = evaluate("jacobian", f, inputs, create_graph);
-  const Tensor y = only_output("jacobian", outputs);
+/// d y / d x[j], [y.shape .., x[j].shape ..].
+Tensors jacobian_of(const Tensor& y, const Tensors& x, bool create_graph) {
   std::vector<Tensors> rows(x.size());
   const Tensor basis = eye(y.numel(), -1, y.options());
   for (std::int64_t i = 0; i < y.numel(); ++i) {
@@ -116,17 +90,66 @@ Tensors jacobian(const TensorsFunction& f, const Tensors& inputs, bool create_gr
   return result;
 }
 
+/// What a scalar function's second derivatives begin with.
+struct Gradient {
+  Tensors x, outputs, gradient;
+};
+
+Gradient gradient_of(const char* op, const TensorsFunction& f, const Tensors& inputs,
+                     bool create_graph) {
+  auto [x, outputs] = evaluate(op, f, inputs, create_graph);
+  const Tensor y = only_output(op, outputs);
+  check(y.numel() == 1, op, "expected a function with a one-element output, got {}", y.shape());
+  Tensors gradient = pull_back({y}, x, {ones_like(y.detach())}, {.create_graph = true});
+  return {std::move(x), std::move(outputs), std::move(gradient)};
+}
+
+}  // namespace
+
+Derivatives vjp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
+                bool create_graph) {
+  const GradMode recording(true);
+  const auto [x, y] = evaluate("vjp", f, inputs, create_graph);
+  check_like("vjp", v, y, "output");
+  Tensors gradients = pull_back(y, x, v, {.create_graph = create_graph});
+  return {with_history_if(create_graph, y), std::move(gradients)};
+}
+
+// g(u) = J^T u is linear in u, so its own vjp with v is J v, at any u.
+Derivatives jvp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
+                bool create_graph) {
+  const GradMode recording(true);
+  const auto [x, y] = evaluate("jvp", f, inputs, create_graph);
+  check_like("jvp", v, x, "input");
+  Tensors u;
+  for (const Tensor& output : y) u.push_back(zeros_like(output.detach()).requires_grad_());
+  const Tensors g = pull_back(y, x, u, {.create_graph = true});
+  Tensors derivatives = pull_back(g, u, v, {.create_graph = create_graph});
+  return {with_history_if(create_graph, y), std::move(derivatives)};
+}
+
+Tensors jacobian(const TensorsFunction& f, const Tensors& inputs, bool create_graph) {
+  const GradMode recording(true);
+  const auto [x, outputs] = evaluate("jacobian", f, inputs, create_graph);
+  return jacobian_of(only_output("jacobian", outputs), x, create_graph);
+}
+
 Derivatives hvp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
                 bool create_graph) {
   const GradMode recording(true);
-  const auto [x, outputs] = evaluate("hvp", f, inputs, create_graph);
-  const Tensor y = only_output("hvp", outputs);
-  check(y.numel() == 1, "hvp", "expected a function with a one-element output, got {}", y.shape());
+  const auto [x, outputs, gradient] = gradient_of("hvp", f, inputs, create_graph);
   check_like("hvp", v, x, "input");
-  const Tensors gradient = pull_back({y}, x, {ones_like(y.detach())}, {.create_graph = true});
   // H is symmetric.
   Tensors derivatives = pull_back(gradient, x, v, {.create_graph = create_graph});
-  return {without_history(outputs, create_graph), std::move(derivatives)};
+  return {with_history_if(create_graph, outputs), std::move(derivatives)};
+}
+
+std::vector<Tensors> hessian(const TensorsFunction& f, const Tensors& inputs, bool create_graph) {
+  const GradMode recording(true);
+  const auto [x, outputs, gradient] = gradient_of("hessian", f, inputs, create_graph);
+  std::vector<Tensors> blocks;
+  for (const Tensor& g : gradient) blocks.push_back(jacobian_of(g, x, create_graph));
+  return blocks;
 }
 
 }  // namespace invar

@@ -9,6 +9,7 @@
 //                       "double-vjp identity"), so f's gradient rules must be differentiable
 //   jacobian   J        one backward pass per element of y
 //   hvp        H v      of a scalar f: two backward passes
+//   hessian    H        of a scalar f: one backward pass, and one more per element of the inputs
 //
 // f is called with the inputs themselves, cut off from their history, so that a result has one only
 // with `create_graph`: then it leads back to the inputs and to whatever f uses besides. An input
@@ -18,6 +19,7 @@
 //   const Tensor slope = jvp(f, {a, b}, {da, db}).derivatives[0];
 #include <invar/autodiff/function.hpp>
 #include <invar/core/tensor.hpp>
+#include <vector>
 
 namespace invar {
 
@@ -41,6 +43,11 @@ Tensors jacobian(const TensorsFunction& f, const Tensors& inputs, bool create_gr
 Derivatives hvp(const TensorsFunction& f, const Tensors& inputs, const Tensors& v,
                 bool create_graph = false);
 
+/// blocks[i][j] = d^2 y / dx_i dx_j for the one, one-element output of f: [x_i.shape ..,
+/// x_j.shape ..].
+std::vector<Tensors> hessian(const TensorsFunction& f, const Tensors& inputs,
+                             bool create_graph = false);
+
 // The same for functions that return one tensor.
 template <ReturnsTensor F>
 Derivatives vjp(F f, const Tensors& inputs, const Tensors& v, bool create_graph = false) {
@@ -57,6 +64,10 @@ Tensors jacobian(F f, const Tensors& inputs, bool create_graph = false) {
 template <ReturnsTensor F>
 Derivatives hvp(F f, const Tensors& inputs, const Tensors& v, bool create_graph = false) {
   return hvp(returning_one(f), inputs, v, create_graph);
+}
+template <ReturnsTensor F>
+std::vector<Tensors> hessian(F f, const Tensors& inputs, bool create_graph = false) {
+  return hessian(returning_one(f), inputs, create_graph);
 }
 
 }  // namespace invar

@@ -1,10 +1,11 @@
-// vjp, jvp, jacobian and hvp against matrices written out by hand, and against each other.
+// vjp, jvp, jacobian, hvp and hessian against matrices written out by hand, and against each other.
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 #include <invar/autodiff/functional.hpp>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
+#include <invar/ops/linalg.hpp>
 #include <invar/ops/matmul.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
@@ -85,6 +86,40 @@ TEST_CASE("hvp is the Hessian times a vector", "[gradcheck]") {
   CHECK(distance(matmul(jacobian(gradient, {x})[0], v), expected) < 1e-12);
 }
 
+TEST_CASE("hessian has a block per pair of inputs", "[gradcheck]") {
+  // f = sum_ik B_ik x_ik y_k^2 + sum x^3 /6; z is not used, and f is linear in w.
+  const Tensor b = random({2, 3}, 19), x = random({2, 3}, 20), y = random({3}, 21);
+  const Tensors inputs{x, y, random({2}, 22), random({}, 23)};
+  const auto f = [&](const Tensors& in) {
+    return sum(b * in[0] * square(in[1])) + sum(pow(in[0], 3)) / 6.0 + in[3] * 2.0;
+  };
+  const std::vector<Tensors> h = hessian(f, inputs);
+  REQUIRE(h.size() == 4);
+  CHECK(h[0][1].shape() == Dims{2, 3, 3});
+  CHECK(h[2][0].shape() == Dims{2, 2, 3});
+  CHECK(h[3][3].shape().empty());
+  CHECK(distance(reshape(h[0][0], {6, 6}), diag(reshape(x, {6}))) < 1e-12);
+  CHECK(distance(h[1][1], diag(sum(b * x, {0}) * 2.0)) < 1e-12);
+  CHECK(distance(reshape(h[0][1], {6, 3}), transpose(reshape(h[1][0], {3, 6}))) < 1e-12);
+  for (std::size_t i = 0; i < 4; ++i) {
+    for (std::size_t j = 0; j < 4; ++j) {
+      if (i >= 2 || j >= 2) CHECK(norm(h[i][j]).item() == 0);
+      CHECK_FALSE(h[i][j].requires_grad());
+    }
+  }
+  // Row by row it is hvp.
+  const Tensor v = random({2, 3}, 24);
+  const Tensors rest{v, zeros({3}, kF64), zeros({2}, kF64), zeros({}, kF64)};
+  const Tensors product = hvp(f, inputs, rest).derivatives;
+  CHECK(distance(matmul(reshape(h[1][0], {3, 6}), reshape(v, {6})), product[1]) < 1e-12);
+
+  // The third derivative of x^4 is 24 x, on the diagonal of all three.
+  const Tensor leaf = random({3}, 25).requires_grad_();
+  const auto fourth = [](const Tensors& in) { return sum(pow(in[0], 4)); };
+  sum(hessian(fourth, {leaf}, /*create_graph=*/true)[0][0]).backward();
+  CHECK(distance(leaf.grad(), leaf.detach() * 24.0) < 1e-12);
+}
+
 TEST_CASE("create_graph leads back to the inputs", "[gradcheck]") {
   const Tensor x = random({3}, 16).requires_grad_(), v = random({3}, 17);
   const auto cube = [](const Tensors& in) { return in[0] * in[0] * in[0]; };
@@ -102,7 +137,9 @@ TEST_CASE("functional derivatives refuse what does not fit", "[gradcheck]") {
   const auto f = [](const Tensors& in) { return in[0] * 2; };
   CHECK_THROWS_WITH(jvp(f, {x}, {random({2}, 1)}), ContainsSubstring("[jvp] expected v[0] like"));
   CHECK_THROWS_WITH(vjp(f, {x}, {}), ContainsSubstring("expected 1 tensors v"));
-  CHECK_THROWS_WITH(hvp(f, {x}, {x}), ContainsSubstring("one-element"));
+  CHECK_THROWS_WITH(hvp(f, {x}, {x}), ContainsSubstring("[hvp] expected a function with a one-"));
+  CHECK_THROWS_WITH(hessian(f, {x}),
+                    ContainsSubstring("[hessian] expected a function with a one-"));
   CHECK_THROWS_WITH(jacobian(f, {zeros({2}, {.dtype = DType::i64})}),
                     ContainsSubstring("floating"));
   CHECK(jacobian(f, {zeros({0}, kF64)})[0].shape() == Dims{0, 0});
