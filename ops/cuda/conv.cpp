@@ -15,6 +15,7 @@
 #include <cmath>
 #include <invar/core/cuda/error.hpp>
 #include <invar/core/cuda/runtime.hpp>
+#include <invar/core/integers.hpp>
 #include <invar/ops/conv.hpp>
 #include <invar/ops/cuda/conv_plain.hpp>
 #include <invar/ops/cuda/kernels.hpp>
@@ -71,10 +72,9 @@ struct Problem {
   /// The same with channels in multiples of 8, if it is to be computed so.
   Problem padded() const {
     if (dtype != DType::bf16 || o.groups != 1) return *this;
-    const auto round_up = [](std::int64_t channels) { return (channels + 7) / 8 * 8; };
     Problem p = *this;
-    p.x[3] = p.weight[3] = round_up(x[3]);
-    p.y[3] = p.weight[0] = round_up(y[3]);
+    p.x[3] = p.weight[3] = round_up(x[3], 8);
+    p.y[3] = p.weight[0] = round_up(y[3], 8);
     return p;
   }
 
@@ -282,6 +282,22 @@ Handles<cudnnHandle_t>& handles() {
   return *made;
 }
 
+/// A plan that can be made need not run: the first of cuDNN's that does takes its place, else gives
+/// the last one's error.
+fe::error_t run_another(Plan& plan, cudnnHandle_t handle, OperandMap& operands, Device gpu) {
+  fe::graph::Graph& graph = *plan.graph;
+  fe::error_t result = {fe::error_code_t::GRAPH_EXECUTION_FAILED, "no plan runs"};
+  for (std::int64_t i = 0; i < graph.get_execution_plan_count() && result.is_bad(); ++i) {
+    std::int64_t bytes = 0;
+    if (graph.build_plan_at_index(handle, i).is_bad()) continue;
+    if (graph.get_workspace_size(bytes).is_bad()) continue;
+    plan.workspace = static_cast<std::size_t>(bytes);
+    const Workspace workspace(plan.workspace, gpu);
+    result = graph.execute(handle, operands, workspace.data());
+  }
+  return result;
+}
+
 /// Runs cuDNN's plan for the problem; gives cuDNN's words if it has none.
 std::optional<std::string> try_run(const Problem& p, const Tensor& left, const Tensor& right,
                                    const Tensor& out) {
@@ -300,6 +316,8 @@ std::optional<std::string> try_run(const Problem& p, const Tensor& left, const T
   if (result.is_good()) return std::nullopt;
   check_cuda(cudaPeekAtLastError(), name_of(p.pass));  // not the plan's fault alone
   check_not_recording("a convolution that its plan can compute");
+  result = run_another(plan, lease.handle, operands, gpu);
+  if (result.is_good()) return std::nullopt;
   plan = {nullptr, result.get_message(), 0};
   return plan.reason;
 }

@@ -18,13 +18,15 @@ import unittest
 ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
 SCRIPT = ROOT / "scripts/gpu_check"
 
-JUNIT = """<testsuites><testsuite><testcase name="a"/><testcase name="b"/>
-<testcase name="c"><skipped message="no"/></testcase>{}</testsuite></testsuites>"""
+CASE = '<TestCase name="{}"><Section name="s"><OverallResults successes="1"/></Section><OverallResult {}/></TestCase>'
+REPORT = ('<?xml version="1.0" encoding="UTF-8"?><Catch2TestRun name="t">'
+          + CASE.format("a", 'success="true" skips="0"') + CASE.format("b", 'success="true" skips="0"')
+          + CASE.format("c", 'success="true" skips="1"'))
 TEST_CUDA = """#!/bin/sh
 for argument in "$@"; do
-  case $argument in junit::out=*) printf %s '{report}' > "${{argument#junit::out=}}";; esac
+  case $argument in xml::out=*) printf %s '{report}' > "${{argument#xml::out=}}";; esac
 done
-exit {code}
+{then}
 """
 BENCH_STEP = 'import json; print("warm"); print(json.dumps({"median_s": 0.004}))\n'
 SANITIZER = 'print("========= ERROR SUMMARY: 0 errors")\n'
@@ -60,9 +62,9 @@ class GpuCheck(unittest.TestCase):
         self.environment["CUDA_VISIBLE_DEVICES"] = "0"
         self.environment["PATH"] = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         self.pretend("nvidia-smi", 'print("A GPU, 1.0, 8 MiB")\n')
-        report = JUNIT.format('<testcase name="d"><failure/></testcase>' if failing else "")
-        self.pretend("test_cuda", TEST_CUDA.format(report=report, code=1 if failing else 0))
-        self.pretend("test_ops", TEST_CUDA.format(report=JUNIT.format(""), code=0))
+        report = REPORT + (CASE.format("d", 'success="false" skips="0"') if failing else "")
+        self.pretend("test_cuda", TEST_CUDA.format(report=report + "</Catch2TestRun>", then="exit 1" if failing else ""))
+        self.pretend("test_ops", TEST_CUDA.format(report=REPORT + "</Catch2TestRun>", then=""))
         self.pretend("compute-sanitizer", SANITIZER)
         self.pretend("bench_step", BENCH_STEP)
         self.pretend("pretrain", PRETRAIN.format(endless=endless))
@@ -129,7 +131,7 @@ class GpuCheck(unittest.TestCase):
     def test_what_goes_wrong_costs_nothing_else(self) -> None:
         self.pretend_gpu()
         # A crash after the report, a report that is none, a step that does not run, a child that stays.
-        self.pretend("test_ops", TEST_CUDA.format(report=JUNIT.format(""), code=139))
+        self.pretend("test_ops", TEST_CUDA.format(report=REPORT + "</Catch2TestRun>", then="exit 139"))
         self.pretend("bench_step", 'import json, sys\nif "f32" in sys.argv: sys.exit("no plan")\n' + BENCH_STEP)
         self.pretend("compute-sanitizer", "import subprocess, sys, time\n"
                      "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])\ntime.sleep(100)\n")
@@ -141,9 +143,32 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(found["sanitizer"]["checks"]["racecheck bf16"], "not finished in time")
         self.assertIn("f32 256: exit code 1: no plan", found["benchmark"]["why"])
         self.assertEqual(found["benchmark"]["steps"]["bf16 256"]["invar"]["median_s"], 0.004)
-        self.pretend("test_ops", TEST_CUDA.format(report="<testsuites>", code=0))
+        self.pretend("test_ops", TEST_CUDA.format(report="<Catch2TestRun>", then=""))
         self.assertIn("test_ops 1 of 11 ended with exit code 0: it printed nothing",
                       self.check("--stages", "tests", code=1)["stages"]["tests"]["why"])
+
+    def test_a_case_that_crashes_or_hangs_is_named(self) -> None:
+        self.pretend_gpu()
+        begun = REPORT + '<TestCase name="d &amp; e"><Section name="s">'
+        self.pretend("test_ops", TEST_CUDA.format(report=begun, then="exit 139"))
+        found = self.check("--stages", "tests", code=1)["stages"]["tests"]
+        self.assertEqual((found["passed"], found["skipped"], found["failures"]), (4, 2, ["test_ops: d & e"]))
+        self.assertIn("test_ops 1 of 11, at 'd & e', ended with exit code 139", found["why"])
+        self.assertEqual((self.out / "tests-blocking.log").read_text().count("+ "), 11)
+        # One that hangs would do so again.
+        (self.out / "tests-blocking.log").unlink()
+        self.pretend("test_ops", TEST_CUDA.format(report=begun, then="exec sleep 100"))
+        found = self.check("--stages", "tests", "--minutes", "0.05", code=1)["stages"]["tests"]
+        self.assertIn("test_ops 1 of 11, at 'd & e', was not finished in time", found["why"])
+        self.assertEqual((found["passed"], found["failures"]), (4, ["test_ops: d & e"]))
+        self.assertFalse((self.out / "tests-blocking.log").exists())
+
+    def test_a_gpu_that_nothing_can_look_at_is_an_error(self) -> None:
+        self.pretend_gpu()
+        (self.bin / "test_cuda").unlink()
+        self.environment["PATH"] = str(self.bin)  # neither nvcc nor cmake
+        found = self.check("--stages", "tests", code=1)
+        self.assertIn("no build in --bin", found["stages"]["tests"]["why"])
 
     def test_a_sanitizer_that_cannot_look_is_skipped(self) -> None:
         self.pretend_gpu()
@@ -195,6 +220,9 @@ class GpuCheck(unittest.TestCase):
         steps["bf16 256"]["invar"] = {"error": "no plan"}
         text = module.tables({"stages": {"benchmark": {"result": "failed", "steps": steps}}})
         self.assertIn("| bf16 256 | failed | 3.00 | 3.50 | 6.00 (cl) | 2.00 |", text)
+        cut_off = {"bf16 256": {"torch": {}, "invar": {"median_s": 0.004}}}
+        text = module.tables({"stages": {"benchmark": {"result": "unfinished", "steps": cut_off}}})
+        self.assertIn("| bf16 256 | 4.00 | not measured | not measured | not measured |  |", text)
         self.assertIn(module.BEGIN, (ROOT / "docs/gpu.md").read_text())
         self.assertIn(module.END, (ROOT / "docs/gpu.md").read_text())
 

@@ -23,14 +23,22 @@ constexpr const char* kH200 = R"({"version": 1, "deviceName": "NVIDIA H200", "de
 
 struct Layer {
   std::int64_t size, channels, outputs, kernel, stride;
+  std::int64_t batch = 256;
 };
 
-/// Of ResNet-18 with CIFAR stem for images of 32x32, and of the large stem and the bottlenecks.
-const std::vector<Layer> kLayers{{32, 3, 64, 3, 1},    {32, 64, 64, 3, 1},   {32, 64, 128, 3, 2},
-                                 {32, 64, 128, 1, 2},  {16, 128, 128, 3, 1}, {16, 128, 256, 3, 2},
-                                 {16, 128, 256, 1, 2}, {8, 256, 256, 3, 1},  {8, 256, 512, 3, 2},
-                                 {8, 256, 512, 1, 2},  {4, 512, 512, 3, 1},  {64, 3, 64, 7, 2},
-                                 {16, 64, 256, 1, 1},  {16, 256, 64, 1, 1}};
+/// Of ResNet-18 with CIFAR stem for images of 32x32, of the large stem and the bottlenecks, of
+/// narrow networks on grey images and small ones, and of batches of other sizes.
+const std::vector<Layer> kLayers{
+    {32, 3, 64, 3, 1},        {32, 64, 64, 3, 1},        {32, 64, 128, 3, 2},
+    {32, 64, 128, 1, 2},      {16, 128, 128, 3, 1},      {16, 128, 256, 3, 2},
+    {16, 128, 256, 1, 2},     {8, 256, 256, 3, 1},       {8, 256, 512, 3, 2},
+    {8, 256, 512, 1, 2},      {4, 512, 512, 3, 1},       {64, 3, 64, 7, 2},
+    {16, 64, 256, 1, 1},      {16, 256, 64, 1, 1},       {28, 1, 16, 3, 1},
+    {28, 16, 16, 3, 1},       {28, 16, 32, 3, 2},        {28, 16, 32, 1, 2},
+    {14, 32, 32, 3, 1},       {24, 32, 32, 3, 1},        {12, 32, 64, 3, 2},
+    {32, 64, 64, 3, 1, 1024}, {32, 64, 128, 3, 2, 1024}, {4, 512, 512, 3, 1, 1024},
+    {28, 1, 16, 3, 1, 500},   {32, 64, 64, 3, 1, 500},   {16, 3, 16, 3, 1, 8},
+    {16, 1, 16, 3, 1, 4}};
 
 }  // namespace
 
@@ -47,7 +55,7 @@ TEST_CASE("cuDNN has plans for ResNets on a GPU that it is told about", "[plans]
     for (const DType dtype : {DType::bf16, DType::f32}) {
       for (const Layer& layer : kLayers) {
         const auto plans =
-            cuda::conv_plans(kH200, {256, layer.size, layer.size, layer.channels},
+            cuda::conv_plans(kH200, {layer.batch, layer.size, layer.size, layer.channels},
                              {layer.outputs, layer.kernel, layer.kernel, layer.channels},
                              {.stride = layer.stride, .padding = layer.kernel / 2}, dtype);
         REQUIRE(plans.size() == 3);
