@@ -2,8 +2,8 @@
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/index.hpp>
 #include <invar/ops/reduce.hpp>
+#include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/objectives/entropy_term.hpp>
-#include <numbers>
 
 namespace invar::ssl {
 
@@ -12,8 +12,7 @@ Tensor mean_entropy(const Tensors& views, const EntropyTerm& term) {
   const double n = static_cast<double>(z.size(1)), d = static_cast<double>(z.size(2));
   if (term.estimator == EntropyEstimator::log_det) {
     // Without the constant, so that 0 is the value of embeddings with covariance I.
-    return mean(logdet_entropy(z, {.beta = term.beta})) / d -
-           std::log(2 * std::numbers::pi * std::numbers::e) / 2;
+    return mean(logdet_entropy(z, {.beta = term.beta})) / d - kLog2PiE / 2;
   }
   const double c = pairwise_constant(term.bound);
   const double s2 = term.s2 > 0 ? term.s2 : 2 * d / (c * std::log(n));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <invar/ops/elementwise.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/linalg.hpp>
@@ -10,21 +11,25 @@
 
 namespace invar::ssl {
 
-Tensor iterative_norm(const Tensor& z, int steps) {
-  const Tensor x = z - mean(z, {0}, /*keepdim=*/true);
-  const Tensor identity = eye(z.size(1), -1, z.options());
-  const Tensor s = matmul(transpose(x), x) / static_cast<double>(z.size(0)) + identity * 1e-5;
-  const Tensor total = trace(s);
-  const Tensor s_n = s / total;
+Tensor iterative_norm(const Tensor& z, int steps, std::int64_t group) {
+  const std::int64_t n = z.size(0), d = z.size(1), width = std::min(group, d);
+  check(d % width == 0, "iterative_norm", "expected embeddings whose size {} divides, got {}",
+        width, z.shape());
+  const Tensor centred = reshape(z - mean(z, {0}, /*keepdim=*/true), {n, d / width, width});
+  const Tensor x = permute(centred, {1, 0, 2});  // [groups, n, width]
+  const Tensor identity = eye(width, -1, z.options());
+  const Tensor s = matmul(transpose(x), x) / static_cast<double>(n) + identity * 1e-5;
+  const Tensor traces = reshape(sum(diagonal(s, 0, -2, -1), {1}), {d / width, 1, 1});
+  const Tensor s_n = s / traces;
   Tensor p = identity;
   for (int k = 0; k < steps; ++k) p = (3 * p - matmul(matmul(matmul(p, p), p), s_n)) / 2;
-  return matmul(x, p) / sqrt(total);
+  return reshape(permute(matmul(x, p) / sqrt(traces), {1, 0, 2}), {n, d});
 }
 
 ObjectiveOutput VibcReg::compute(const EmbeddedBatch& batch) {
   Tensors views = batch.embeddings;
   if (options_.iter_norm > 0) {
-    for (Tensor& z : views) z = iterative_norm(z, options_.iter_norm);
+    for (Tensor& z : views) z = iterative_norm(z, options_.iter_norm, options_.group);
   }
   const double d = static_cast<double>(views[0].size(1));
   const Tensor invariance = mean_squared_distance(views);
@@ -50,7 +55,9 @@ VibcReg::Options VibcReg::read_options(JsonReader& reader) {
   o.variance = reader.get("variance", o.variance);
   o.covariance = reader.get("covariance", o.covariance);
   o.iter_norm = reader.get("iter_norm", o.iter_norm);
-  check(o.iter_norm >= 0, reader.where(), "expected iter_norm >= 0, got {}", o.iter_norm);
+  o.group = reader.get("group", o.group);
+  check(o.iter_norm >= 0 && o.group >= 1, reader.where(),
+        "expected iter_norm >= 0 and group >= 1, got {} and {}", o.iter_norm, o.group);
   return o;
 }
 

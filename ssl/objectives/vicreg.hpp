@@ -13,8 +13,8 @@
 // all views times 2 / (number of views), which is the same for two.
 //
 // Note [What the covariance term can reach]: for n <= d the covariance matrix has rank n - 1 at
-// most and cannot be the identity. With K = d/(n-1) - 1 the best loss is 25 (1 - s*) + 2 K s*^4 at
-// s* = min(1, (25 / (8K))^(1/3)): losses of different d/n cannot be compared.
+// most and cannot be the identity. With K = d/(n-1) - 1 the best loss is 25 (1 - std*) + 2 K std*^4
+// at std* = min(1, (25 / (8K))^(1/3)): losses of different d/n cannot be compared.
 #include <invar/ssl/objective.hpp>
 
 namespace invar::ssl {

@@ -11,12 +11,14 @@
 
 namespace invar::ssl {
 
-Tensor whiten(const Tensor& z, double eps) {
+Tensor whiten(const Tensor& embeddings, double eps) {
+  const Tensor z = invar::to(embeddings, DType::f64);
   const Tensor x = z - mean(z, {-2}, /*keepdim=*/true);
   Tensor c = covariance(z);
   if (eps > 0) c = c * (1 - eps) + eye(z.size(-1), -1, z.options()) * eps;
   // Rows w with L w = x, so w = x L^-T.
-  return solve_triangular(transpose(cholesky(c)), x, /*upper=*/true, /*left=*/false);
+  const Tensor w = solve_triangular(transpose(cholesky(c)), x, /*upper=*/true, /*left=*/false);
+  return invar::to(w, embeddings.dtype());
 }
 
 ObjectiveOutput Wmse::compute(const EmbeddedBatch& batch) {

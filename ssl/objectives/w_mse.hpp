@@ -32,8 +32,8 @@ class Wmse : public Objective {
   Options options_;
 };
 
-/// z [n, d], or a batch of such, with mean 0 and covariance I: see the top of this file. Error
-/// where the covariance is singular.
-Tensor whiten(const Tensor& z, double eps);
+/// z [n, d], or a batch of such, with mean 0 and covariance I: see the top of this file. Computed
+/// in f64; Error where the covariance is singular.
+Tensor whiten(const Tensor& embeddings, double eps);
 
 }  // namespace invar::ssl

@@ -120,8 +120,9 @@ def iter_norm(z, steps):
     return x @ p / torch.trace(s).sqrt()
 
 
-def vibcreg(batch, iter_norm_steps=0):
-    z = [iter_norm(x, iter_norm_steps) if iter_norm_steps else x for x in batch.z]
+def vibcreg(batch, iter_norm_steps=0, group=32):
+    whiten = lambda x: torch.cat([iter_norm(part, iter_norm_steps) for part in x.split(group, 1)], 1)
+    z = [whiten(x) if iter_norm_steps else x for x in batch.z]
     s, v, _ = vicreg_terms(z, halve=False)
     correlations = [F.normalize(x - x.mean(0), dim=0) for x in z]
     c = 2 * mean(off_diagonal(x.T @ x).pow(2).mean() for x in correlations)
@@ -269,7 +270,7 @@ def mec(batch, eps=64, order=4):
     return -length / n * inverse, torch.tensor(inverse, dtype=torch.float64)
 
 
-def sigreg(batch, knots=17, t_max=5.0, weight=0.05):
+def sigreg(batch, knots=33, t_max=3.0, weight=0.05):
     """One dimension: there is but one direction, up to its sign."""
     t = torch.linspace(-t_max, t_max, knots, dtype=torch.float64)
     gauss = torch.exp(-t * t / 2)
@@ -319,6 +320,8 @@ CASES = {
                                  {"lambda": 0.2, "eps": 0.03}),
     "vibcreg": case(vibcreg),
     "vibcreg/whitened": case(vibcreg, {"iter_norm_steps": 5}, {"iter_norm": 5}, n=12, d=4),
+    "vibcreg/groups": case(vibcreg, {"iter_norm_steps": 3, "group": 4}, {"iter_norm": 3, "group": 4},
+                           n=12, d=8, views=3),
     "simclr": case(simclr),
     "simclr/four_views": case(simclr, {"temperature": 0.1}, n=5, views=4),
     "supcon": case(supcon, labels=3),
@@ -349,6 +352,7 @@ CASES = {
     "mec/order_three": case(mec, {"order": 3, "eps": 20}, {"order": 3, "eps": 20} | hidden,
                             hidden=7, targets=True, views=3, epoch=11.0),
     "sigreg": case(sigreg, d=1, n=9),
+    "sigreg/paper": case(sigreg, {"knots": 17, "t_max": 5.0}, d=1, n=9),
     "sigreg/weights": case(sigreg, {"weight": 0.4, "knots": 9, "t_max": 3.0},
                            {"lambda": 0.4, "knots": 9, "t_max": 3.0}, d=1, n=9, views=3),
 }

@@ -522,9 +522,24 @@ TEST_CASE("whitened embeddings have covariance I", "[unit]") {
   const Tensor c = matmul(transpose(w), w) / 39.0;
   CHECK(amax(abs(c - eye(5, -1, kDouble))).item() < 1e-10);
   CHECK(amax(abs(mean(w, {1}))).item() < 1e-10);
-  const Tensor n = ssl::iterative_norm(randn({40, 5}, kDouble) + 2.0, 9);
+  const Tensor n = ssl::iterative_norm(randn({40, 5}, kDouble) + 2.0, 9, 32);
   const Tensor newton = matmul(transpose(n), n) / 40.0;
   CHECK(amax(abs(newton - eye(5, -1, kDouble))).item() < 1e-3);
+}
+
+TEST_CASE("IterNorm whitens groups of dimensions by themselves", "[unit]") {
+  manual_seed(7);
+  const Tensor z = matmul(randn({400, 8}, kDouble), randn({8, 8}, kDouble));
+  const Tensor grouped = ssl::iterative_norm(z, 3, 4);
+  CHECK(amax(abs(narrow(grouped, 1, 0, 4) - ssl::iterative_norm(narrow(z, 1, 0, 4), 3, 4))).item() <
+        1e-12);
+  CHECK(amax(abs(narrow(grouped, 1, 4, 4) - ssl::iterative_norm(narrow(z, 1, 4, 4), 3, 4))).item() <
+        1e-12);
+  CHECK_THROWS_WITH(ssl::iterative_norm(z, 3, 3), ContainsSubstring("whose size 3 divides"));
+  // Five steps are enough for groups of 32 and far too few for 256 dimensions at once.
+  const Tensor wide = randn({4000, 256}, kDouble);
+  CHECK(mean(invar::std(ssl::iterative_norm(wide, 5, 32), {0})).item() > 0.88);
+  CHECK(mean(invar::std(ssl::iterative_norm(wide, 5, 256), {0})).item() < 0.5);
 }
 
 TEST_CASE("W-MSE is the mean over its parts and divisions", "[unit]") {
@@ -575,6 +590,18 @@ TEST_CASE("SIGReg's statistic under normality and away from it", "[unit]") {
       std::sqrt(2 * std::numbers::pi) * (1 - 2 / std::sqrt(2.0) + 1 / std::sqrt(3.0));
   CHECK_THAT(ssl::epps_pulley(zeros({64, 1}, kDouble), 17, 5).item(),
              WithinRel(64 * collapsed, 1e-3));
+}
+
+TEST_CASE("SIGReg pulls what lies far outside back", "[unit]") {
+  const ssl::SigReg::Options o;
+  const auto slope = [](std::int64_t knots, double t_max, double shift) {
+    manual_seed(11);
+    const Tensor u = (randn({256, 1}, kDouble) + shift).requires_grad_();
+    sum(ssl::epps_pulley(u, knots, t_max)).backward();
+    return sum(u.grad()).item();
+  };
+  for (const double shift : {1.0, 4.0, 6.0}) CHECK(slope(o.knots, o.t_max, shift) > 0);
+  CHECK(slope(17, 5, 6) < 0);  // the next image of the cloud is nearer: see the header
 }
 
 TEST_CASE("SIGReg in several dimensions, one number at a time", "[unit]") {
