@@ -294,6 +294,10 @@ def entropy(analysis: dict, output: str, form: str) -> dict | None:
     if form == "raw":
         why += ". The raw order is one of scales"
     differences = ", ".join(f"{signed(row['difference'])} ({row['bound']})" for row in rows)
+    upper = [row["mean"] for row in where(last, bound="upper") if row["group"] in ("vicreg", "simclr")]
+    left = math.log(images) - min(upper, default=0)
+    if upper and left < 0.05:
+        why += f". The upper estimates are within {number(left, 2)} of their ceiling, log n, where they tell little apart"
     return {"ours": f"VICReg less SimCLR in nats: {differences}", "ci95": intervals,
             "seeds": rows[0]["networks"], "n": images,
             "agrees": verdict(intervals) if resolved else "unresolved", "why": why}
@@ -373,10 +377,10 @@ def correlation(analysis: dict) -> dict | None:
 
     along = [within[row["diagnostic"]] for row in terms if row["diagnostic"] in within]
     names = list(dict.fromkeys(row["group"] for row in methods))
-    groups = {row["group"] for row in rows_of(analysis, "correlation", "encoders")}
-    why = (f"{terms[0]['encoders']} networks of {len(groups)} methods"
+    groups = {row["group"] for row in rows_of(analysis, "correlation", "encoders")} - {"supcon"}
+    why = (f"{terms[0]['encoders']} networks of {len(groups)} methods, none of them supervised"
            + (f", in parentheses those of {', '.join(names)} alone" if names else "")
-           + ": what is between methods is not what is within one. The intervals take the networks for independent, "
+           + ": what is between methods is not what is within one. The intervals take networks and runs for independent, "
              "which those of one method are not. Labelled and unlabelled term are errors of a linear readout "
              "themselves. Diagnostics, of finished encoders, without correction for their number: "
            + ", ".join(map(with_methods, others)) + around_images(analysis))

@@ -10,6 +10,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include "experiments.hpp"
 #include "tables.hpp"
@@ -136,17 +137,21 @@ Json dots(const Json& between, const Json& of_methods, const Json& within) {
 
 }  // namespace
 
-Json report_correlation(const Json& rows) {
+Json report_correlation(const Study& study, const Json& rows) {
   Names names = ssl::diagnostic_names();
   names.push_back("knn");
   for (const auto& [term, value] : ssl::BoundTerms().named()) names.push_back(term);
   std::vector<const Json*> last, every;
   std::map<std::string, std::vector<const Json*>> runs, methods;
+  const std::set<std::string> supervised = study.supervised_groups();
   for (const Json& row : rows) {
+    const auto group = row.at("group").get<std::string>();
+    const bool finished = row.at("step") == "end";
+    if (finished) methods[group].push_back(&row);
+    if (supervised.contains(group)) continue;  // a control: few labels would decide every order
     every.push_back(&row);
-    if (row.at("step") == "end") {
+    if (finished) {
       last.push_back(&row);
-      methods[row.at("group").get<std::string>()].push_back(&row);
     } else {
       runs[row.at("network").get<std::string>()].push_back(&row);
     }
@@ -191,7 +196,9 @@ Json report_correlation(const Json& rows) {
         "small still), do those of one method, and does it follow accuracy along a run (rho over "
         "the checkpoints of each run, then mean and 95 % interval over runs), and over all "
         "checkpoints of all runs at once, where time and method are mixed. They may differ in "
-        "sign. Below three encoders nothing is said.",
+        "sign. Below three encoders nothing is said. Networks that were trained with labels are "
+        "controls: they have their place among the encoders and within methods only. Runs of one "
+        "method are alike along training, too, so the intervals over runs are too narrow.",
         "Diagnostics of the encoder's features of two training views of test images; the "
         "bound's terms with all training images of the probe labelled, so that labelled and "
         "unlabelled term are errors of a linear readout themselves, near accuracy by their "

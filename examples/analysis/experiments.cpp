@@ -40,7 +40,9 @@ const std::vector<StudyExperiment>& study_experiments() {
        [](const Study& study, const Subject& subject, const Settings& settings) {
          return measure_correlation(study, subject, settings.correlation);
        },
-       [](const Study&, const Json& rows, const Settings&) { return report_correlation(rows); }}};
+       [](const Study& study, const Json& rows, const Settings&) {
+         return report_correlation(study, rows);
+       }}};
   return all;
 }
 

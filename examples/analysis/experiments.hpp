@@ -1,11 +1,13 @@
 #pragma once
 // The experiments on trained networks. Each is two functions:
 //
-//   measure  one network -> [{"sigma": 0.1, "mean_p": 0.3, ..}, ..]    long, kept by
-//   measurements.hpp report   the rows of all networks, each with its "group" and "network" ->
-//            {"notes": ["what may be said, and what not", ..],
-//             "tables": [{"name", "caption", "rows": [..]}, ..],       tables.hpp
-//             "figures": [{"name", "title", "series": [..], ..}, ..]}
+//   measure   takes long, and its rows are kept (measurements.hpp):
+//             one network -> [{"sigma": 0.1, "mean_p": 0.3, ..}, ..]
+//   report    makes tables and figures (tables.hpp) of the rows of all networks, each row with its
+//             "group" and "network":
+//             {"notes": ["what may be said, and what not", ..],
+//              "tables": [{"name", "caption", "rows": [..]}, ..],
+//              "figures": [{"name", "title", "series": [..], ..}, ..]}
 //
 // with the same bits for the same study and settings. docs/paper.md has the reasoning behind them.
 #include <functional>
@@ -54,8 +56,9 @@ Json report_affine(const Study& study, const Json& rows);
 
 /// Entropy along training, H - d/2 log(2 pi e s2) in [0, log n], from the checkpoints of run
 /// directories: of the trained encoder's and its expander's outputs at fixed test images, raw and
-/// with rows of length sqrt(d), upper and lower bound. s2 is one number per output and form for the
-/// whole study: pairwise_s2 (upper) of one untrained network. Computed in f32: 1e-4 of a nat.
+/// with rows of length sqrt(d), upper and lower bound and what lies between them. s2 is one number
+/// per output and form for the whole study: pairwise_s2 (upper) of one untrained network. Computed
+/// in f32: 1e-4 of a nat.
 struct EntropySettings {
   std::int64_t images = 500;
 };
@@ -82,7 +85,7 @@ struct CorrelationSettings {
 };
 Json measure_correlation(const Study& study, const Subject& subject,
                          const CorrelationSettings& settings);
-Json report_correlation(const Json& rows);
+Json report_correlation(const Study& study, const Json& rows);
 
 struct Settings {
   NormalitySettings normality;

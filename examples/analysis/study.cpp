@@ -279,7 +279,7 @@ void Study::add_controls(const StudyOptions& options) {
       if (name == "linear") {
         const std::int64_t inputs = pixels.numel();
         if (width == 0) width = untrained(0).encoder(pixels).size(1);
-        Generator generator(seed_for(seed, 1, number));
+        Generator generator(seed_for(seed, Purpose::linear_control, number));
         const Tensor weight =
             randn({inputs, width}, {}, generator) / std::sqrt(static_cast<double>(inputs));
         control("linear", i, [weight](const Tensor& x) { return matmul(flatten(x, 1), weight); });
@@ -297,7 +297,9 @@ Tensors Study::load_views(Split split, std::int64_t n, const std::vector<Pipelin
   check(n >= 1 && n <= all->size(), "analyze", "expected 1 to {} {} images, got {}", all->size(),
         split == Split::train ? "training" : "test", n);
   Loader loader(all, views,
-                {.batch_size = n, .seed = seed_for(seed, 3, split == Split::train), .epochs = 1});
+                {.batch_size = n,
+                 .seed = seed_for(seed, Purpose::views, split == Split::train),
+                 .epochs = 1});
   Batch batch = loader.next();
   if (labels) *labels = batch.labels;
   return batch.views;
@@ -327,9 +329,23 @@ std::vector<std::string> Study::trained_groups() const {
   return names;
 }
 
+std::set<std::string> Study::supervised_groups() const {
+  const std::vector<std::string> known = ssl::objective_names();
+  std::set<std::string> names;
+  for (const Subject& subject : subjects) {
+    if (!subject.trained) continue;
+    const Json& objective = subject.config.at("objective");
+    // A program of one's own may have trained with an objective of its own.
+    const auto name = objective.at("name").get<std::string>();
+    if (std::ranges::find(known, name) == known.end()) continue;
+    if (ssl::make_objective(objective, 2)->needs().labels) names.insert(subject.group);
+  }
+  return names;
+}
+
 NetworkPair Study::untrained(std::uint64_t i) const {
   const Tensor pixels = images(Split::test, std::min<std::int64_t>(500, test->size())).pixels;
-  manual_seed(seed_for(seed, 2, i));
+  manual_seed(seed_for(seed, Purpose::untrained, i));
   const auto branch = std::make_shared<Branch>(*experiment, static_cast<int>(pixels.size(3)));
   const auto once = [](const Tensor& batch) {
     return
@@ -355,8 +371,8 @@ Tensor targets_of(const Tensor& labels, std::int64_t classes) {
   return to(one_hot(labels, classes), DType::f64);
 }
 
-std::uint64_t seed_for(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index) {
-  return wide_word(random_block(seed, index, purpose), 0);
+std::uint64_t seed_for(std::uint64_t seed, Purpose purpose, std::uint64_t index) {
+  return wide_word(random_block(seed, index, static_cast<std::uint64_t>(purpose)), 0);
 }
 
 }  // namespace invar::app

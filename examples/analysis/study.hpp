@@ -19,6 +19,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -102,6 +103,8 @@ class Study {
 
   /// Names of the groups that are no controls, in order.
   std::vector<std::string> trained_groups() const;
+  /// Those of networks whose objective needs labels.
+  std::set<std::string> supervised_groups() const;
   /// Encoder and expander of the first subject's configuration as training would start them with
   /// seed number i; batch-norm has the statistics of test images.
   NetworkPair untrained(std::uint64_t i) const;
@@ -118,8 +121,18 @@ Tensor apply_in_chunks(const Network& f, const Tensor& images);
 /// What readouts are fitted to: one_hot of labels [n], f64.
 Tensor targets_of(const Tensor& labels, std::int64_t classes);
 
-/// A random number generator for one purpose: the same for every network, so that they see the same
-/// noise.
-std::uint64_t seed_for(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index);
+/// What random numbers are drawn for.
+enum class Purpose : std::uint64_t {
+  linear_control = 1,
+  untrained = 2,
+  views = 3,
+  normality = 10,
+  affine = 20,
+  entropy = 40
+};
+
+/// A seed for the `index`-th draw of one purpose: the same for every network, so that they see the
+/// same noise.
+std::uint64_t seed_for(std::uint64_t seed, Purpose purpose, std::uint64_t index);
 
 }  // namespace invar::app

@@ -68,8 +68,8 @@ void add_fixed_diagnostics(const F& f, const FixedImages& fixed, const Diagnosti
                            const std::string& prefix, Json& line) {
   // Those that need gradients keep every activation.
   const std::int64_t few = std::min<std::int64_t>(64, fixed.images.size(0));
-  const ssl::Surroundings around{f, narrow(fixed.images, 0, 0, few),
-                                 narrow(fixed.views[0], 0, 0, few), options.sigma};
+  ssl::Surroundings around{f, narrow(fixed.images, 0, 0, few), narrow(fixed.views[0], 0, 0, few),
+                           options.sigma};
   const std::vector<std::string> local = ssl::local_diagnostic_names();
   const auto of_all = [&](const Tensor& images) {
     return in_chunks([&](const Tensor& chunk) { return f(chunk); }, images, 500);
@@ -86,6 +86,7 @@ void add_fixed_diagnostics(const F& f, const FixedImages& fixed, const Diagnosti
         line[prefix + term] = value;
       }
     } else if (std::ranges::find(local, name) != local.end()) {
+      if (name == "gaussian_entropy") around.outputs = of_all(fixed.images);
       line[prefix + name] = ssl::local_diagnostic(name, around);
     } else {
       add_diagnostic(name, prefix + name, outputs(), line);

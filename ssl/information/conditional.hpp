@@ -16,10 +16,10 @@
 // place of H(Z) makes the sum an estimate; a covariance fitted to few samples makes it optimistic.
 //
 // Note [Noise is needed]: of a deterministic map the information of z and its own input is infinite
-// (that of two views is not), and its J Sigma J^T has rank at most the width of the narrowest
-// layer, so that behind a wide expander (or with a dead unit) its determinant is 0. Declare an
-// output noise N(0, beta I), and measure at the encoder's output; values behind an expander are
-// those of a regularised surrogate.
+// where z is not confined to countably many values (that of two views is not), and its J Sigma J^T
+// has rank at most the width of the narrowest layer, so that behind a wide expander (or with a dead
+// unit) its determinant is 0. Declare an output noise N(0, beta I), and measure at the encoder's
+// output; values behind an expander are those of a regularised surrogate.
 #include <invar/core/tensor.hpp>
 
 namespace invar::ssl {

@@ -21,7 +21,6 @@
 #include <invar/ssl/information/representation.hpp>
 #include <limits>
 #include <map>
-#include <numbers>
 
 namespace invar::ssl {
 namespace {
@@ -35,8 +34,7 @@ double per_dimension(const Tensor& value, const Tensor& z) {
 }
 
 double logdet_per_dimension(const Tensor& z, const LogDetOptions& options) {
-  const double constant = std::log(2 * std::numbers::pi * std::numbers::e) / 2;
-  return logdet_entropy(z, options).item() / static_cast<double>(z.size(1)) - constant;
+  return logdet_entropy(z, options).item() / static_cast<double>(z.size(1)) - kLog2PiE / 2;
 }
 
 /// At s2 = factor d / log n.
@@ -51,7 +49,7 @@ double overlap_of_features(const Tensor& z) {
 
 /// The mean of what is not NaN.
 double mean_of_valid(const Tensor& x) {
-  const Tensor valid = eq(x, x);
+  const Tensor valid = logical_not(isnan(x));
   return (sum(where(valid, x, 0.0)) / sum(to(valid, x.dtype()))).item();
 }
 
@@ -159,7 +157,7 @@ double conditional_published_at(const Surroundings& at) {
 }
 
 double gaussian_entropy_at(const Surroundings& at) {
-  const Tensor mu = to(at.f(at.x), DType::f64);
+  const Tensor mu = to(at.outputs.defined() ? at.outputs : at.f(at.x), DType::f64);
   const Tensor noise =
       mean(to(output_covariance(at.f, some(at.x), {.sigma = at.sigma}), DType::f64), {0});
   const Tensor sigma = covariance(mu) + noise + eye(mu.size(1), -1, mu.options()) * kBeta;
@@ -261,7 +259,7 @@ double local_diagnostic(const std::string& name, const Surroundings& at) {
                                  throw;
                                }
                              },
-                             at.x, at.other, at.sigma};
+                             at.x, at.other, at.sigma, at.outputs};
   const double value = value_or([&] { return f(watched); }, kNone);
   if (refused) std::rethrow_exception(refused);
   return value;

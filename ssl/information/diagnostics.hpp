@@ -5,7 +5,9 @@
 //
 //   std                  mean over dimensions of the standard deviation; 0: collapse
 //   dead                 share of dimensions with a standard deviation below 1e-4
-//   rankme, participation_ratio, alpha_req, lidar        effective ranks, spectrum's decay
+//   rankme, participation_ratio, lidar                   effective ranks
+//   alpha_req            decay of the spectrum over all eigenvalues above 1e-12 of the largest; the
+//                        authors leave the first ones and the far tail out
 //   alignment, uniformity                                of views and of pairs on the sphere
 //   logdet_entropy       1/(2d) logdet(covariance + 1e-3 I): nats per dimension, 0 for covariance I
 //   corrected_logdet_entropy   the same of the covariance alone, less the bias of n samples (n > d)
@@ -17,9 +19,10 @@
 //                        s2 = 1 and for beta = 1e-3
 //   normality            mean p-value of K^2 over dimensions (n >= 8), the draws being the samples
 //
-// all of the first view, but alignment and conditional_* (first two) and lidar (all). Entropies,
-// informations and overlap move with the scale of z; each is also there with "unit_" before its
-// name, of rows scaled to length sqrt(d). Lists (diagnostic_list):
+// all of the first view, but alignment and conditional_* (first two) and lidar (all: its authors
+// have some fifty views of a sample, and of two it is a rougher estimate). Entropies, informations
+// and overlap move with the scale of z; each is also there with "unit_" before its name, of rows
+// scaled to length sqrt(d). Lists (diagnostic_list):
 //
 //   spectrum             eigenvalues of the covariance, descending, the first 64
 //   std_per_dimension
@@ -32,7 +35,8 @@
 //   noise_normality      mean p-value of K^2 over dimensions and 8 images, 256 noisy copies of each
 //   noise_variance       tr(J Sigma J^T)/d, by 8 random projections
 //   conditional_published          mean over 8 images, divided by d, for beta = 1e-3
-//   gaussian_entropy     1/(2d) logdet(covariance of f + mean J Sigma J^T of 8 images + 1e-3 I)
+//   gaussian_entropy     1/(2d) logdet(covariance of f + mean J Sigma J^T of 8 images + 1e-3 I),
+//                        the covariance that of `outputs` where there are some
 //
 // The last two make exact J Sigma J^T: d backward passes. Of a network on labelled images, the
 // generalisation bound's terms (bound_diagnostics).
@@ -66,6 +70,8 @@ struct Surroundings {
   Tensor x;            ///< images, f32, where f is computed
   Tensor other;        ///< another view of each, of whatever size; conditional_published needs it
   double sigma = 0.1;  ///< of the noise
+  /// f of more images than x, [m, d], where few are looked at closely; undefined: f(x)
+  Tensor outputs = {};
 };
 
 std::vector<std::string> local_diagnostic_names();

@@ -12,8 +12,9 @@
 //   Z', Y' the unlabelled images' features and targets (unknown, so available only in a study)
 //
 // Note [What may be said of it]: I(f) is not scale-invariant while the risk is: |W_S|_2 I(f), with
-// W_S the readout, is, and is reported beside it. The labelled term is 0 wherever n <= rank Z,
-// where the true risk peaks, so without Q the inequality should break there. Predicting 0 has risk
+// W_S the readout, is, and is reported beside it. The labelled term is 0 wherever the rows of
+// Z are independent, rank Z = n, and the true risk peaks at the largest such n: without Q the
+// inequality should break there. Predicting 0 has risk
 // 1: a right-hand side of 1 or more says nothing. Never "the bound holds": mark violations and
 // vacuous values.
 #include <cstdint>

@@ -99,6 +99,12 @@ TEST_CASE("diagnostics that are lists, and those of a network around images", "[
                 1e-4));
   CHECK_THAT(ssl::local_diagnostic("gaussian_entropy", affine),
              WithinRel(logdet(ssl::covariance(z64) + regularised).item() / 6, 1e-4));
+  // The covariance may be that of more images.
+  ssl::Surroundings among_more = affine;
+  among_more.outputs = matmul(randn({200, 5}), a);
+  const Tensor more = ssl::covariance(to(among_more.outputs, DType::f64));
+  CHECK_THAT(ssl::local_diagnostic("gaussian_entropy", among_more),
+             WithinRel(logdet(more + regularised).item() / 6, 1e-4));
   // A rectifier flips.
   const ssl::Surroundings bent{[&](const Tensor& in) { return relu(matmul(in, a)); }, x, other,
                                1.0};
