@@ -26,9 +26,10 @@
 namespace invar {
 
 struct GradcheckOptions {
-  double step = 1e-5;  ///< h, times max(1, |x_j|)
+  double step = 1e-5;  ///< h, times max(1, |x_j|) where one element is moved
   /// An entry passes iff |analytic - numeric| <= atol + rtol max(|analytic|, |numeric|). In the
-  /// large form atol is multiplied by the square root of how many entries were summed.
+  /// large form atol is multiplied by the square root of how many entries were summed, and along a
+  /// random direction |g| is in the maximum, too.
   double atol = 1e-8;
   double rtol = 1e-6;
   /// Ignore entries where the slopes to the left and to the right differ (relu at 0, a tie of max):

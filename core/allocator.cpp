@@ -6,6 +6,7 @@
 #include <invar/core/allocator.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/error.hpp>
+#include <invar/core/integers.hpp>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -17,11 +18,7 @@ namespace {
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::size_t kSmall = std::size_t{512} << 10;  // up to here blocks come from buckets
-constexpr std::size_t kGranule = std::size_t{1} << 16;  // in multiples of this
-
-std::size_t round_up(std::size_t bytes, std::size_t unit) {
-  return (bytes + unit - 1) / unit * unit;
-}
+constexpr std::size_t kGranule = std::size_t{1} << 16;  // larger blocks are multiples of this
 
 struct Bucket {
   int index;
@@ -31,12 +28,12 @@ struct Bucket {
 // 512 is the first octave; its eighths are multiples of 64 bytes.
 Bucket bucket_of(std::size_t bytes) {
   if (bytes <= 512) {
-    const std::size_t n = std::max<std::size_t>((bytes + 63) / 64, 1);
+    const std::size_t n = std::max<std::size_t>(ceil_div(bytes, 64), 1);
     return {static_cast<int>(n) - 1, n * 64};
   }
   const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave+1)
   const std::size_t step = (std::size_t{1} << octave) / 8;
-  const std::size_t eighths = (bytes - (std::size_t{1} << octave) + step - 1) / step;  // 1..8
+  const std::size_t eighths = ceil_div(bytes - (std::size_t{1} << octave), step);  // 1..8
   return {(octave - 8) * 8 + static_cast<int>(eighths) - 1,
           (std::size_t{1} << octave) + eighths * step};
 }
@@ -69,8 +66,8 @@ void set_poisoned([[maybe_unused]] void* block, [[maybe_unused]] std::size_t byt
 void* allocate_cpu(std::size_t bytes) {
   // Activations are tens of megabytes: huge pages save most of the page faults and TLB misses.
   const bool huge = bytes >= 2 * kHugePage;
-  void* block = std::aligned_alloc(huge ? kHugePage : kAlignment,
-                                   huge ? (bytes + kHugePage - 1) / kHugePage * kHugePage : bytes);
+  void* block =
+      std::aligned_alloc(huge ? kHugePage : kAlignment, huge ? round_up(bytes, kHugePage) : bytes);
   if (block && huge) madvise(block, bytes, MADV_HUGEPAGE);  // advice: failure changes nothing
   return block;
 }

@@ -21,9 +21,13 @@ constexpr std::size_t kLargestCall = 1 << 30;  // Linux transfers at most 2^31 -
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
 /// Where to look when the system says "No such file or directory".
 std::string missing_hint(const fs::path& path) {
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const fs::path folder = folder_of(path);
   std::error_code ignored;
   if (fs::exists(folder, ignored)) return fmt::format("look into '{}'", folder.string());
   return fmt::format("the folder '{}' does not exist", folder.string());
@@ -70,7 +74,7 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
 
 /// Flushes the folder of a file that was renamed, so that its new name survives a power failure.
 void sync_folder_of(const fs::path& target) {
-  const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const fs::path folder = folder_of(target);
   const Descriptor descriptor(open_retrying(folder, O_RDONLY | O_DIRECTORY));
   // EACCES: one may write into the folder, but not open it. EINVAL: a file system that cannot flush
   // folders. There is nothing more that can be done.
@@ -251,13 +255,30 @@ void write_file_atomically(const fs::path& path, std::string_view contents) {
 void remove_leftovers(const fs::path& folder,
                       const std::function<bool(std::string_view)>& is_target) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const fs::path& path : paths_in(folder)) {
+    const std::string name = path.filename().string();
     const auto target = target_of(name);
-    if (target && is_target(*target) && entry.is_regular_file(ignored)) {
-      fs::remove(entry.path(), ignored);
+    if (target && is_target(*target) && fs::is_regular_file(path, ignored)) {
+      fs::remove(path, ignored);
     }
   }
+}
+
+std::vector<fs::path> paths_in(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code error;  // ends the loop: a failed increment gives the end
+  for (fs::directory_iterator it(folder, error); !error && it != fs::directory_iterator();
+       it.increment(error)) {
+    paths.push_back(it->path());
+  }
+  return paths;
+}
+
+void create_folder(std::string_view op, const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  check(!error, op, "expected to create the folder '{}', got \"{}\"", path.string(),
+        error.message());
 }
 
 }  // namespace invar

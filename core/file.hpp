@@ -13,6 +13,8 @@
 // after a kill it remains (name: the target's, then ".tmp-", process id, "-", number) until
 // remove_leftovers finds it.
 //
+// Beside them: what a folder holds, and making one.
+//
 // Threads: one reader may be used by several threads; a writer belongs to one.
 #include <cstddef>
 #include <cstdint>
@@ -85,5 +87,11 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 /// targets at the moment. What cannot be removed, or a folder that does not exist, is no error.
 void remove_leftovers(const std::filesystem::path& folder,
                       const std::function<bool(std::string_view name)>& is_target);
+
+/// What is in a folder; nothing if that cannot be read.
+std::vector<std::filesystem::path> paths_in(const std::filesystem::path& folder);
+
+/// Makes the folder, and those that it is to be in, if they do not exist.
+void create_folder(std::string_view op, const std::filesystem::path& path);
 
 }  // namespace invar

@@ -23,8 +23,8 @@ std::string text_at(const Tensor& x, std::int64_t position, bool integral) {
   if (!is_floating(x.dtype())) return fmt::format("{}", value_at<std::int64_t>(x, position));
   const auto value = value_at<double>(x, position);
   if (std::isnan(value)) return "nan";
-  if (integral && std::isfinite(value)) return fmt::format("{:.0f}.", value);
   const double magnitude = std::abs(value);
+  if (integral && magnitude < 1e8) return fmt::format("{:.0f}.", value);
   if (magnitude != 0 && std::isfinite(value) && (magnitude < 1e-3 || magnitude >= 1e5)) {
     return fmt::format("{:.4e}", value);
   }

@@ -82,15 +82,14 @@ Json parse_json(std::string_view text, std::string_view source) {
   }
 }
 
-namespace {
-
-/// For messages: the beginning of it as JSON.
 std::string excerpt(const Json& json) {
   constexpr std::size_t kLongest = 80;
   std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "...");
   return text;
 }
+
+namespace {
 
 /// True iff the value is a T. nlohmann turns 1.5 into the integer 1, true into 1.0 and 2^32 into
 /// the int 0 without a word: not for options.

@@ -36,6 +36,9 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
 /// or all of them if none is near.
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates);
 
+/// For messages: the beginning of a value as JSON.
+std::string excerpt(const Json& json);
+
 /// What JsonReader reads.
 template <class T>
 concept JsonValue = std::same_as<T, bool> || std::same_as<T, int> ||

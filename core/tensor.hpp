@@ -2,8 +2,8 @@
 // Tensor: a view of a storage, and the place where gradients attach.
 //
 //   Tensor --> TensorImpl --> Storage          bytes, device, version (storage.hpp)
-//                  |   shape, strides, offset, dtype
-//                  +-> AutogradMeta            requires_grad, grad, and how it was computed:
+//                  |   shape, strides, offset, dtype, requires_grad
+//                  +-> AutogradMeta            grad, and how it was computed:
 //                         grad_fn, output_nr   an interior tensor: the node that made it, or
 //                         sink                 a leaf: the node that accumulates into .grad
 //

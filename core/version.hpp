@@ -1,6 +1,5 @@
-// The version of the library, as the build system knows it.
 #pragma once
-
+// The version of the library, as the build system knows it.
 #include <string_view>
 
 namespace invar {

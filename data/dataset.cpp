@@ -1,4 +1,5 @@
 #include <filesystem>
+#include <invar/core/file.hpp>
 #include <invar/data/dataset.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -41,8 +42,8 @@ fs::path test_folder(const fs::path& root) {
     const fs::path inner = root / name;
     if (!fs::is_directory(inner, ignored)) continue;
     if (found.empty()) found = inner;
-    for (const auto& entry : fs::directory_iterator(inner, ignored)) {
-      if (entry.is_directory(ignored)) return inner;
+    for (const fs::path& path : paths_in(inner)) {
+      if (fs::is_directory(path, ignored)) return inner;
     }
   }
   return found;
@@ -85,9 +86,7 @@ MemoryDataset::MemoryDataset(ImageShape shape, std::vector<std::uint8_t> pixels,
       pixels_(std::move(pixels)),
       labels_(std::move(labels)),
       classes_(std::move(classes)) {
-  check(shape.height > 0 && shape.width > 0 && (shape.channels == 1 || shape.channels == 3),
-        "MemoryDataset", "expected images [H,W,1] or [H,W,3], got [{},{},{}]", shape.height,
-        shape.width, shape.channels);
+  check_shape("MemoryDataset", shape);
   check(pixels_.size() == labels_.size() * shape_.size(), "MemoryDataset",
         "expected {} images of {} bytes, got {} bytes", labels_.size(), shape_.size(),
         pixels_.size());
@@ -111,9 +110,7 @@ ImageListDataset::ImageListDataset(std::vector<Sample> samples, std::vector<std:
   for (std::int64_t i = 0; i < size(); ++i) {
     const Sample& sample = samples_[static_cast<std::size_t>(i)];
     const ImageShape& shape = sample.image.shape;
-    check(sample.image.pixels.size() == shape.size() && shape.size() > 0, "ImageListDataset",
-          "image {}: expected {} bytes for [{},{},{}], got {}", i, shape.size(), shape.height,
-          shape.width, shape.channels, sample.image.pixels.size());
+    check_image(fmt::format("ImageListDataset: image {}", i), sample.image);
     check(shape.channels == shape_.channels, "ImageListDataset",
           "expected {} channels as in image 0, image {} has {}", shape_.channels, i,
           shape.channels);

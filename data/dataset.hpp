@@ -5,8 +5,8 @@
 //     MemoryDataset      images of one size in one block of bytes: IDX and CIFAR files
 //     ImageListDataset   images of any sizes: a folder per class
 //
-//   load_fashion_mnist, load_idx, load_cifar10, load_cifar100, load_image_folder   build them,
-//   make_dataset         builds the one that a JSON object names.
+//   load_mnist, load_fashion_mnist, load_idx, load_cifar10, load_cifar100, load_image_folder build
+//   them, make_dataset builds the one that a JSON object names.
 //
 // Damaged or missing files are an invar::Error that names the file and says what was expected and
 // what was found.

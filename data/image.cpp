@@ -199,11 +199,15 @@ bool read_png_pixels(png_structp png, png_bytepp rows) {
 
 }  // namespace
 
-void check_image(std::string_view op, const Image& image) {
-  const ImageShape& shape = image.shape;
+void check_shape(std::string_view op, const ImageShape& shape) {
   check((shape.channels == 1 || shape.channels == 3) && shape.height > 0 && shape.width > 0, op,
         "expected an image [H,W,1] or [H,W,3], got [{},{},{}]", shape.height, shape.width,
         shape.channels);
+}
+
+void check_image(std::string_view op, const Image& image) {
+  const ImageShape& shape = image.shape;
+  check_shape(op, shape);
   check(image.pixels.size() == shape.size(), op,
         "expected {} bytes for an image [{},{},{}], got {}", shape.size(), shape.height,
         shape.width, shape.channels, image.pixels.size());
@@ -314,11 +318,8 @@ Image read_image(const std::string& path, const DecodeOptions& options) {
 
 std::string encode_png(const Image& image) {
   constexpr std::string_view kOp = "encode_png";
+  check_image(kOp, image);
   const auto [height, width, channels] = image.shape;
-  check(height > 0 && width > 0 && (channels == 1 || channels == 3), kOp,
-        "expected an image [H,W,1] or [H,W,3], got [{},{},{}]", height, width, channels);
-  check(image.pixels.size() == image.shape.size(), kOp, "expected {} bytes of pixels, got {}",
-        image.shape.size(), image.pixels.size());
   png_image header{};
   header.version = PNG_IMAGE_VERSION;
   header.height = static_cast<png_uint_32>(height);

@@ -35,6 +35,9 @@ struct Image {
   std::vector<std::uint8_t> pixels;
 };
 
+/// Error unless it is that of an image of 1 or 3 channels.
+void check_shape(std::string_view op, const ImageShape& shape);
+
 /// Error unless the image has 1 or 3 channels and as many bytes as its shape says.
 void check_image(std::string_view op, const Image& image);
 

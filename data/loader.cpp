@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <invar/core/integers.hpp>
 #include <invar/core/random.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
@@ -72,8 +73,8 @@ Loader::Loader(DatasetPtr dataset, std::vector<Pipeline> views, LoaderOptions op
       "expected at least one batch of {} images, the data set has {}: choose batch_size <= {} (or, "
       "where a program makes the loader, drop_last = false)",
       options_.batch_size, size, size);
-  steps_per_epoch_ = options_.drop_last ? size / options_.batch_size
-                                        : (size + options_.batch_size - 1) / options_.batch_size;
+  steps_per_epoch_ =
+      options_.drop_last ? size / options_.batch_size : ceil_div(size, options_.batch_size);
   for (const Pipeline& pipeline : pipelines_) {
     view_shapes_.push_back(pipeline.output_shape(dataset_->shape()));
   }
@@ -234,7 +235,7 @@ std::shared_ptr<Loader::Job> Loader::open_job() {
   std::copy_n(order_.begin() + begin, size, batch.indices.data<std::int64_t>());
   batch.epoch = epoch_;
   batch.step = step_;
-  job->chunks = (size + kChunk - 1) / kChunk;
+  job->chunks = ceil_div(size, kChunk);
   if (++step_ == steps_per_epoch_) {
     step_ = 0;
     ++epoch_;

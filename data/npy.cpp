@@ -155,9 +155,12 @@ Tensor read_npy(const std::filesystem::path& path) {
   std::uint32_t header_bytes = 0;
   std::memcpy(&header_bytes, start.data() + 8, length_bytes);
   const std::uint64_t header_start = 8 + length_bytes;
-  check(header_bytes <= kLargestNpyHeader && header_start + header_bytes <= file.size(), "npy",
-        "expected a header of {} bytes in '{}', got a file of {} bytes", header_bytes, name,
-        file.size());
+  check(header_bytes <= kLargestNpyHeader, "npy",
+        "expected a header of at most {} bytes in '{}', got {}", kLargestNpyHeader, name,
+        header_bytes);
+  check(header_start + header_bytes <= file.size(), "npy",
+        "expected a header of {} bytes in '{}', got a file of {} bytes: it is cut", header_bytes,
+        name, file.size());
   std::string text(header_bytes, '\0');
   file.read(header_start, text.data(), text.size());
   const Header header = HeaderParser(text, name).parse();

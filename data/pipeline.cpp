@@ -135,7 +135,7 @@ namespace {
 Range range_from(const Json& value, const JsonReader& reader, const char* key) {
   const bool pair =
       value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number();
-  check(pair, reader.where(), "expected \"{}\" as [low, high], got {}", key, value.dump());
+  check(pair, reader.where(), "expected \"{}\" as [low, high], got {}", key, excerpt(value));
   return {value[0].get<double>(), value[1].get<double>()};
 }
 
@@ -187,7 +187,7 @@ std::vector<float> get_floats(JsonReader& reader, const char* key, const Json& v
   const bool numbers = value.is_array() && std::all_of(value.begin(), value.end(),
                                                        [](const Json& x) { return x.is_number(); });
   check(numbers, reader.where(), "expected \"{}\" as a number or a list of numbers, got {}", key,
-        value.dump());
+        excerpt(value));
   return value.get<std::vector<float>>();
 }
 
@@ -276,7 +276,7 @@ const TransformTable& builtin_transforms() {
 
 Pipeline make_pipeline(const Json& config, const TransformTable& extra) {
   check(config.is_array(), "make_pipeline", "expected a list of transforms [{{...}}, ...], got {}",
-        config.dump());
+        excerpt(config));
   TransformTable table = builtin_transforms();
   for (const auto& [name, maker] : extra) {
     check(table.emplace(name, maker).second, "make_pipeline",
@@ -304,7 +304,7 @@ std::vector<Pipeline> make_views(const Json& config, const TransformTable& extra
   check(config.is_array() && !config.empty(), "make_views",
         "expected a list of pipelines [[{{...}}, ...], ...] or one pipeline "
         "[{{...}}, ...], got {}",
-        config.dump());
+        excerpt(config));
   if (config[0].is_object()) return std::vector<Pipeline>(2, make_pipeline(config, extra));
   std::vector<Pipeline> views;
   for (const Json& pipeline : config) views.push_back(make_pipeline(pipeline, extra));

@@ -44,9 +44,7 @@ int main(int argc, char** argv) {
       const DatasetPtr train = split == "train" ? images : experiment.load(Split::train);
       app::refresh_if_averaged("embed", trained, train, experiment, device);
     }
-    std::error_code error;
-    std::filesystem::create_directories(out, error);
-    check(!error, "embed", "expected to create the folder '{}', got \"{}\"", out, error.message());
+    create_folder("embed", out);
     const auto embedded =
         app::features_of(trained.encoder, images, experiment.test_view, "features", device);
     write_npy(std::filesystem::path(out) / "features.npy", embedded.features);

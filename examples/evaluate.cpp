@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
   std::string file, data, out, device_name = "cpu";
   std::optional<std::int64_t> k;
   std::optional<int> epochs;
-  std::optional<double> temperature, learning_rate;
+  std::optional<double> temperature, lr;
   std::uint64_t seed = ssl::LinearProbeOptions().seed;
   app.set_version_flag("--version", std::string(version()));
   app.add_option("file", file, "encoder.safetensors or a checkpoint")->required();
@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
   app.add_option("--k", k, "neighbours; default, as of the next three: the training's setting");
   app.add_option("--temperature", temperature, "of the neighbours' weights");
   app.add_option("--epochs", epochs, "of the linear probe");
-  app.add_option("--lr", learning_rate, "of the linear probe");
+  app.add_option("--lr", lr, "of the linear probe");
   app.add_option("--seed", seed, "of the linear probe")
       ->check(app::seed_error)
       ->capture_default_str();
@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
     knn.k = k.value_or(knn.k);
     knn.temperature = temperature.value_or(knn.temperature);
     linear.epochs = epochs.value_or(linear.epochs);
-    linear.learning_rate = learning_rate.value_or(linear.learning_rate);
+    linear.lr = lr.value_or(linear.lr);
     linear.seed = seed;
     app::check_options(knn, linear);
     const DatasetPtr train = experiment.load(Split::train), test = experiment.load(Split::test);

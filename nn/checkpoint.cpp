@@ -181,9 +181,8 @@ CheckpointFolder::CheckpointFolder(fs::path folder, int keep_last)
 
 std::map<std::int64_t, fs::path> CheckpointFolder::steps() const {
   std::map<std::int64_t, fs::path> found;
-  std::error_code no_folder;
-  for (const auto& entry : fs::directory_iterator(folder_, no_folder)) {
-    if (const auto step = step_of(entry.path().filename().string())) found[*step] = entry.path();
+  for (const fs::path& path : paths_in(folder_)) {
+    if (const auto step = step_of(path.filename().string())) found[*step] = path;
   }
   return found;
 }
@@ -202,10 +201,7 @@ std::optional<fs::path> CheckpointFolder::best() const {
 
 void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& state) const {
   check(state.step >= 0, "CheckpointFolder", "expected a step of at least 0, got {}", state.step);
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  check(!error, "CheckpointFolder", "expected to create the folder '{}', got \"{}\"",
-        folder_.string(), error.message());
+  create_folder("CheckpointFolder", folder_);
   remove_leftovers(folder_, [](std::string_view name) { return name == kBest || step_of(name); });
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.

@@ -102,7 +102,45 @@ std::vector<std::uint64_t> integers_of(const json& value, const char* key,
   return numbers;
 }
 
+/// The text of "__metadata__".
+Metadata metadata_of(const json& value, const std::string& path) {
+  check(value.is_object(), kFormat, "expected {} of '{}' to be an object, got: {}", kMetadataKey,
+        path, value.type_name());
+  Metadata metadata;
+  for (const auto& [key, text] : value.items()) {
+    check(text.is_string(), kFormat, "expected text as '{}' in {} of '{}', got: {}", key,
+          kMetadataKey, path, text.type_name());
+    metadata[key] = text.get<std::string>();
+  }
+  return metadata;
+}
+
 }  // namespace
+
+SafetensorsFile::Entry SafetensorsFile::entry_of(const json& value, const std::string& where) {
+  check(value.is_object(), kFormat, "expected {} to be described by an object, got: {}", where,
+        value.type_name());
+  const auto dtype = value.find("dtype");
+  check(dtype != value.end() && dtype->is_string(), kFormat, "expected a dtype for {}, got {}",
+        where, dtype == value.end() ? "none" : dtype->dump());
+  const FileDType* file_dtype = find_dtype(dtype->get_ref<const std::string&>());
+  check(file_dtype != nullptr, kFormat,
+        "expected F64, F32, F16, BF16, I64, I32, U8 or BOOL as dtype of {}, got {}", where,
+        dtype->dump());
+  const std::vector<std::uint64_t> shape = integers_of(value, "shape", where);
+  check(shape.size() <= kMaxDims, kFormat, "expected at most {} dimensions for {}, got {}",
+        kMaxDims, where, shape.size());
+  const std::vector<std::uint64_t> offsets = integers_of(value, "data_offsets", where);
+  check(offsets.size() == 2 && offsets[0] <= offsets[1], kFormat,
+        "expected data_offsets [begin, end] for {}, got {}", where, value["data_offsets"].dump());
+  Entry entry{std::string(file_dtype->name), {}, offsets[0], offsets[1]};
+  for (const std::uint64_t size : shape) entry.shape.push_back(static_cast<std::int64_t>(size));
+  const std::optional<std::int64_t> numel = try_numel_of(entry.shape);
+  check(numel && static_cast<std::uint64_t>(*numel) * file_dtype->bytes == entry.end - entry.begin,
+        kFormat, "expected {} to have the bytes of {} {}, got data_offsets {}", where,
+        file_dtype->name, value["shape"].dump(), value["data_offsets"].dump());
+  return entry;
+}
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
   const std::string name = path.string();
@@ -125,38 +163,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   std::vector<std::pair<std::string, const Entry*>> by_offset;
   for (const auto& [key, value] : header.items()) {
     if (key == kMetadataKey) {
-      check(value.is_object(), kFormat, "expected {} of '{}' to be an object, got: {}",
-            kMetadataKey, name, value.type_name());
-      for (const auto& [metadata_key, metadata_value] : value.items()) {
-        check(metadata_value.is_string(), kFormat, "expected text as '{}' in {} of '{}', got: {}",
-              metadata_key, kMetadataKey, name, metadata_value.type_name());
-        metadata_[metadata_key] = metadata_value.get<std::string>();
-      }
+      metadata_ = metadata_of(value, name);
       continue;
     }
-    const std::string where = fmt::format("tensor '{}' of '{}'", key, name);
-    check(value.is_object(), kFormat, "expected {} to be described by an object, got: {}", where,
-          value.type_name());
-    const auto dtype = value.find("dtype");
-    check(dtype != value.end() && dtype->is_string(), kFormat, "expected a dtype for {}, got {}",
-          where, dtype == value.end() ? "none" : dtype->dump());
-    const FileDType* file_dtype = find_dtype(dtype->get_ref<const std::string&>());
-    check(file_dtype != nullptr, kFormat,
-          "expected F64, F32, F16, BF16, I64, I32, U8 or BOOL as dtype of {}, got {}", where,
-          dtype->dump());
-    const std::vector<std::uint64_t> shape = integers_of(value, "shape", where);
-    check(shape.size() <= kMaxDims, kFormat, "expected at most {} dimensions for {}, got {}",
-          kMaxDims, where, shape.size());
-    const std::vector<std::uint64_t> offsets = integers_of(value, "data_offsets", where);
-    check(offsets.size() == 2 && offsets[0] <= offsets[1], kFormat,
-          "expected data_offsets [begin, end] for {}, got {}", where, value["data_offsets"].dump());
-    Entry entry{std::string(file_dtype->name), {}, offsets[0], offsets[1]};
-    for (std::uint64_t size : shape) entry.shape.push_back(static_cast<std::int64_t>(size));
-    const std::optional<std::int64_t> numel = try_numel_of(entry.shape);
-    check(
-        numel && static_cast<std::uint64_t>(*numel) * file_dtype->bytes == entry.end - entry.begin,
-        kFormat, "expected {} to have the bytes of {} {}, got data_offsets {}", where,
-        file_dtype->name, value["shape"].dump(), value["data_offsets"].dump());
+    Entry entry = entry_of(value, fmt::format("tensor '{}' of '{}'", key, name));
     by_offset.emplace_back(key, &entries_.emplace(key, std::move(entry)).first->second);
   }
 

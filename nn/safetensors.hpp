@@ -24,6 +24,7 @@
 #include <invar/core/file.hpp>
 #include <invar/core/tensor.hpp>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +58,9 @@ class SafetensorsFile {
     std::uint64_t begin;  // from the end of the header, in bytes
     std::uint64_t end;
   };
+
+  /// From the header; `where` names tensor and file.
+  static Entry entry_of(const nlohmann::json& value, const std::string& where);
 
   FileReader file_;
   std::uint64_t data_start_ = 0;

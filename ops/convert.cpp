@@ -39,11 +39,15 @@ Tensor to(const Tensor& x, Device device, bool non_blocking) {
                 [from = x.device()](const Tensor& g) -> Tensors { return {to(g, from)}; });
 }
 
+Tensor empty_pinned_like(const Tensor& x) {
+  const std::size_t bytes = static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
+  return Tensor(
+      make_intrusive<TensorImpl>(cuda::pinned_storage(bytes), x.shape(), x.numel(), x.dtype()));
+}
+
 Tensor pin_memory(const Tensor& x) {
   const Tensor dense = contiguous(to(x.detach(), kCpu));
-  const std::size_t bytes = static_cast<std::size_t>(x.numel()) * size_of(x.dtype());
-  Tensor out(
-      make_intrusive<TensorImpl>(cuda::pinned_storage(bytes), x.shape(), x.numel(), x.dtype()));
+  const Tensor out = empty_pinned_like(x);
   kernel(&Kernels::copy, kCpu, "pin_memory")(dense, out);
   return out;
 }
@@ -53,7 +57,7 @@ Tensor clone(const Tensor& x) {
                 [](const Tensor& g) -> Tensors { return {g}; });
 }
 
-Tensor as_real(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
+Tensor as_floating(const Tensor& x) { return is_floating(x.dtype()) ? x : to(x, DType::f32); }
 
 Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : clone(x); }
 

@@ -7,12 +7,15 @@ namespace invar {
 /// x itself if it has the dtype already. Real to integer truncates; to boolean is x != 0. The
 /// gradient is converted back; between integers there is none.
 Tensor to(const Tensor& x, DType dtype);
-/// x itself if it is real, else in f32: for functions of reals.
-Tensor as_real(const Tensor& x);
+/// x itself if its dtype is floating, else in f32: for functions of reals.
+Tensor as_floating(const Tensor& x);
 /// x itself if it is there already, else a dense copy. The gradient goes back the same way.
 /// `non_blocking`: does not wait for a copy from pinned memory to a GPU, but keeps x until it is
 /// done; x is not to be written before. Other copies are as ever.
 Tensor to(const Tensor& x, Device device, bool non_blocking = false);
+/// In memory of the CPU that GPUs read by themselves, dense, its values undefined. Error without a
+/// GPU.
+Tensor empty_pinned_like(const Tensor& x);
 /// A dense copy in memory of the CPU that GPUs read by themselves: at the full speed of the bus,
 /// and while the CPU does something else. Error without a GPU. No history.
 Tensor pin_memory(const Tensor& x);

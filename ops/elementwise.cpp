@@ -147,11 +147,18 @@ Tensor div(const Tensor& a, const Tensor& b) {
                 });
 }
 
-Tensor add(const Tensor& a, double s) {
+namespace {
+
+Tensor shifted(const char* name, const Tensor& a, double s) {
   const Tensor x = for_scalar(a, s);
-  return record("add", {x}, unary(UnaryOp::add_scalar, "add", x, {s}),
+  return record(name, {x}, unary(UnaryOp::add_scalar, name, x, {s}),
                 [](const Tensor& g) -> Tensors { return {g}; });
 }
+
+}  // namespace
+
+Tensor add(const Tensor& a, double s) { return shifted("add", a, s); }
+Tensor sub(const Tensor& a, double s) { return shifted("sub", a, -s); }
 
 Tensor mul(const Tensor& a, double s) {
   const Tensor x = for_scalar(a, s);
@@ -160,16 +167,16 @@ Tensor mul(const Tensor& a, double s) {
 }
 
 Tensor div(const Tensor& a, double s) {
-  const Tensor x = as_real(a);
+  const Tensor x = as_floating(a);
   return record("div", {x}, unary(UnaryOp::div_scalar, "div", x, {s}),
                 [s](const Tensor& g) -> Tensors { return {g / s}; });
 }
 
-Tensor sub(double s, const Tensor& b) { return add(neg(for_scalar(b, s)), s); }
+Tensor sub(double s, const Tensor& b) { return shifted("sub", neg(for_scalar(b, s)), s); }
 
 // d(s / x) = -s / x^2 dx
 Tensor div(double s, const Tensor& b) {
-  const Tensor x = as_real(b);
+  const Tensor x = as_floating(b);
   Tensor y = unary(UnaryOp::rdiv_scalar, "div", x, {s});
   return record("div", {x}, y,
                 [x = SavedTensor(x), y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
@@ -211,7 +218,7 @@ Tensor pow(const Tensor& a, const Tensor& b) {
 Tensor pow(const Tensor& a, double s) {
   const bool of_integers = !is_floating(a.dtype()) && a.dtype() != DType::boolean;
   if (of_integers && s >= 0 && is_value_of(a.dtype(), s)) return pow(a, full({}, s, a.options()));
-  const Tensor x = as_real(a);
+  const Tensor x = as_floating(a);
   if (s == 2) return square(x);
   return record("pow", {x}, unary(UnaryOp::pow_scalar, "pow", x, {s}),
                 [x = SavedTensor(x), s](const Tensor& g) -> Tensors {
@@ -228,7 +235,7 @@ Tensor square(const Tensor& x) {
 
 // de^x = e^x dx
 Tensor exp(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::exp, "exp", x);
   return record("exp", {x}, y,
                 [y = SavedTensor::output(y)](const Tensor& g) -> Tensors { return {g * y.get()}; });
@@ -236,7 +243,7 @@ Tensor exp(const Tensor& input) {
 
 // d(e^x - 1) = e^x dx
 Tensor expm1(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::expm1, "expm1", x);
   return record("expm1", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     return {g * (y.get() + 1)};
@@ -245,21 +252,21 @@ Tensor expm1(const Tensor& input) {
 
 // d log x = dx / x
 Tensor log(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("log", {x}, unary(UnaryOp::log, "log", x),
                 [x = SavedTensor(x)](const Tensor& g) -> Tensors { return {g / x.get()}; });
 }
 
 // d log(1 + x) = dx / (1 + x)
 Tensor log1p(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("log1p", {x}, unary(UnaryOp::log1p, "log1p", x),
                 [x = SavedTensor(x)](const Tensor& g) -> Tensors { return {g / (x.get() + 1)}; });
 }
 
 // d sqrt(x) = dx / (2 sqrt(x))
 Tensor sqrt(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::sqrt, "sqrt", x);
   return record("sqrt", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     return {g / (y.get() * 2)};
@@ -268,7 +275,7 @@ Tensor sqrt(const Tensor& input) {
 
 // d x^(-1/2) = -1/2 x^(-3/2) dx
 Tensor rsqrt(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::rsqrt, "rsqrt", x);
   return record("rsqrt", {x}, y,
                 [x = SavedTensor(x), y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
@@ -278,7 +285,7 @@ Tensor rsqrt(const Tensor& input) {
 
 // d(1/x) = -dx / x^2
 Tensor reciprocal(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::reciprocal, "reciprocal", x);
   return record("reciprocal", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     return {-(g * square(y.get()))};
@@ -298,21 +305,21 @@ Tensor round(const Tensor& x) { return piecewise_constant(UnaryOp::round, "round
 
 // d sin x = cos x dx
 Tensor sin(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("sin", {x}, unary(UnaryOp::sin, "sin", x),
                 [x = SavedTensor(x)](const Tensor& g) -> Tensors { return {g * cos(x.get())}; });
 }
 
 // d cos x = -sin x dx
 Tensor cos(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("cos", {x}, unary(UnaryOp::cos, "cos", x),
                 [x = SavedTensor(x)](const Tensor& g) -> Tensors { return {-(g * sin(x.get()))}; });
 }
 
 // d tanh x = (1 - tanh^2 x) dx
 Tensor tanh(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::tanh, "tanh", x);
   return record("tanh", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     return {g * (1 - square(y.get()))};
@@ -321,7 +328,7 @@ Tensor tanh(const Tensor& input) {
 
 // d erf x = 2/sqrt(pi) e^(-x^2) dx
 Tensor erf(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("erf", {x}, unary(UnaryOp::erf, "erf", x),
                 [x = SavedTensor(x)](const Tensor& g) -> Tensors {
                   return {g * exp(-square(x.get())) * (2 * std::numbers::inv_sqrtpi)};
@@ -330,7 +337,7 @@ Tensor erf(const Tensor& input) {
 
 // ds = s (1 - s) dx
 Tensor sigmoid(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::sigmoid, "sigmoid", x);
   return record("sigmoid", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     const Tensor s = y.get();
@@ -351,7 +358,7 @@ Tensor relu_backward(const Tensor& g, const Tensor& y) {
 
 // d max(x, 0) = [x > 0] dx
 Tensor relu(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   Tensor y = unary(UnaryOp::relu, "relu", x);
   return record("relu", {x}, y, [y = SavedTensor::output(y)](const Tensor& g) -> Tensors {
     return {relu_backward(g, y.get().detach())};
@@ -359,7 +366,7 @@ Tensor relu(const Tensor& input) {
 }
 
 Tensor leaky_relu(const Tensor& input, double slope) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("leaky_relu", {x}, unary(UnaryOp::leaky_relu, "leaky_relu", x, {slope}),
                 [x = SavedTensor(x), slope](const Tensor& g) -> Tensors {
                   return {where(gt(x.get(), 0), g, g * slope)};
@@ -368,7 +375,7 @@ Tensor leaky_relu(const Tensor& input, double slope) {
 
 // d(x Phi) = (Phi + x phi) dx
 Tensor gelu(const Tensor& input, GeluApproximation approximation) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   if (approximation == GeluApproximation::none) {
     return record("gelu", {x}, unary(UnaryOp::gelu, "gelu", x),
                   [saved = SavedTensor(x)](const Tensor& g) -> Tensors {
@@ -391,7 +398,7 @@ Tensor gelu(const Tensor& input, GeluApproximation approximation) {
 
 // d(x s) = s (1 + x (1 - s)) dx
 Tensor silu(const Tensor& input) {
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("silu", {x}, unary(UnaryOp::silu, "silu", x),
                 [saved = SavedTensor(x)](const Tensor& g) -> Tensors {
                   const Tensor x = saved.get(), s = sigmoid(x);
@@ -402,7 +409,7 @@ Tensor silu(const Tensor& input) {
 // d softplus = sigmoid(beta x) dx, and dx beyond the threshold
 Tensor softplus(const Tensor& input, double beta, double threshold) {
   check(beta > 0, "softplus", "expected beta > 0, got {}", beta);
-  const Tensor x = as_real(input);
+  const Tensor x = as_floating(input);
   return record("softplus", {x}, unary(UnaryOp::softplus, "softplus", x, {beta, threshold}),
                 [x = SavedTensor(x), beta, threshold](const Tensor& g) -> Tensors {
                   const Tensor z = x.get() * beta;
@@ -411,8 +418,8 @@ Tensor softplus(const Tensor& input, double beta, double threshold) {
 }
 
 Tensor clamp(const Tensor& input, double low, double high) {
-  const bool fits = is_floating(input.dtype()) || (is_whole(low) && is_whole(high));
-  const Tensor x = fits ? input : to(input, DType::f32);
+  const bool fits = is_whole(low) && is_whole(high) && input.dtype() != DType::boolean;
+  const Tensor x = fits || is_floating(input.dtype()) ? input : to(input, DType::f32);
   check_bounds("clamp", x.dtype(), low, high);
   return record("clamp", {x}, unary(UnaryOp::clamp, "clamp", x, {low, high}),
                 [x = SavedTensor(x), low, high](const Tensor& g) -> Tensors {
@@ -550,7 +557,12 @@ Tensor sub_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::sub, "s
 Tensor mul_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::mul, "mul_", x, y); }
 Tensor div_(const Tensor& x, const Tensor& y) { return binary_(BinaryOp::div, "div_", x, y); }
 Tensor add_(const Tensor& x, double y) { return scalar_(UnaryOp::add_scalar, "add_", x, y); }
+Tensor sub_(const Tensor& x, double y) { return scalar_(UnaryOp::add_scalar, "sub_", x, -y); }
 Tensor mul_(const Tensor& x, double y) { return scalar_(UnaryOp::mul_scalar, "mul_", x, y); }
+Tensor div_(const Tensor& x, double y) {
+  check(is_floating(x.dtype()), "div_", "expected a floating dtype, got {}", x.dtype());
+  return scalar_(UnaryOp::div_scalar, "div_", x, y);
+}
 Tensor clamp_(const Tensor& x, double low, double high) {
   check(is_floating(x.dtype()) || (is_whole(low) && is_whole(high)), "clamp_",
         "expected whole bounds for {}, got {} and {}: clamp gives f32", x.dtype(), low, high);

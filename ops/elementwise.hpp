@@ -15,7 +15,7 @@ Tensor mul(const Tensor& a, const Tensor& b);
 /// True division: integers give f32.
 Tensor div(const Tensor& a, const Tensor& b);
 Tensor add(const Tensor& a, double b);
-inline Tensor sub(const Tensor& a, double b) { return add(a, -b); }
+Tensor sub(const Tensor& a, double b);
 Tensor mul(const Tensor& a, double b);
 Tensor div(const Tensor& a, double b);
 Tensor sub(double a, const Tensor& b);
@@ -113,10 +113,11 @@ Tensor logical_not(const Tensor& a);
 Tensor add_(const Tensor& x, const Tensor& y);
 Tensor add_(const Tensor& x, double y);
 Tensor sub_(const Tensor& x, const Tensor& y);
-inline Tensor sub_(const Tensor& x, double y) { return add_(x, -y); }
+Tensor sub_(const Tensor& x, double y);
 Tensor mul_(const Tensor& x, const Tensor& y);
 Tensor mul_(const Tensor& x, double y);
 Tensor div_(const Tensor& x, const Tensor& y);
+Tensor div_(const Tensor& x, double y);
 Tensor clamp_(const Tensor& x, double low, double high);
 
 }  // namespace invar

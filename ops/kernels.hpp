@@ -67,8 +67,8 @@ enum class BinaryOp { add, sub, mul, div, pow, maximum, minimum, relu_backward }
 /// Two inputs of one dtype, a boolean output; functors/binary.hpp.
 enum class CompareOp { eq, ne, lt, le, gt, ge };
 
-/// Many values to one; functors/reduce.hpp. `any` and `all` take booleans; logsumexp, the norms and
-/// var reals; the rest f32, f64 or i64. var: params[0] is the correction.
+/// Many values to one; functors/reduce.hpp. `any` and `all` take booleans; logsumexp, the norms,
+/// var and std f32 or f64; the rest f32, f64 or i64. params[0] of var and std is the correction.
 enum class ReduceOp { sum, prod, max, min, any, all, logsumexp, norm1, norm2, norm_inf, var, std };
 
 enum class RandomOp { uniform, normal, bernoulli, integer };

@@ -43,8 +43,7 @@ struct Eigh {
 ///   - a gradient through their vectors does not exist: expect infinities, NaN or noise. One that
 ///     comes through the vectors of other values alone is right;
 ///   - a second gradient through eigvalsh, svdvals or eigh's values exists at most for functions
-///   that
-///     treat equal values alike. Asking for one (create_graph) is an Error.
+///     that treat equal values alike. Asking for one (create_graph) is an Error.
 /// Values that nearly repeat have gradients through the vectors as large as 1 / their distance.
 Eigh eigh(const Tensor& x);
 /// The eigenvalues alone, at a fraction of the time; a backward pass makes the vectors.

@@ -70,15 +70,49 @@ struct Epilogue {
   Tensor residual;  ///< added before the relu, dense; undefined: nothing is
 };
 
-/// Normalises x, dense, by given statistics. `training`: they are x's own, else constants.
 // z = s w + b with s = (x - mean) rstd; y = z, or max(z + r, 0). With dz = dy, or [y > 0] dy:
 // dx = standardize_backward(w dz), or w rstd dz if the statistics are constants; dw = sum of s dz,
-// db = sum of dz, dr = dz. The mask [y > 0] is a constant in second derivatives. With bf16 data all
-// of this is computed in f32, and dx and dr are rounded.
-//
-// y comes with a recipe (Note [Recomputing]) unless x or r has one: recipes do not build on each
-// other, however long the chain.
-// In a ResNet with identity shortcuts every other block is stored, the rest is made anew.
+// db = sum of dz, dr = dz. With bf16 data all of this is computed in f32, and dx and dr are
+// rounded.
+
+/// dx, dw, db and dr in one kernel: training's, without a history.
+Tensors fused_gradients(const BatchNormInput& in, const Tensor& output, const Tensor& gradient,
+                        bool residual, Needs needs) {
+  const BatchNormGradients d{.x = needs[0] ? empty(in.x.shape(), in.x.options()) : Tensor(),
+                             .weight = empty_like(in.mean),
+                             .bias = empty_like(in.mean),
+                             .residual = residual ? empty(in.x.shape(), in.x.options()) : Tensor()};
+  kernel(&Kernels::batch_norm_backward, in.x.device(), "batch_norm_backward")(
+      in, output, contiguous(gradient), d);
+  return {d.x, d.weight, d.bias, d.residual};
+}
+
+/// The same as differentiable formulas. The mask [y > 0] is a constant in second derivatives.
+Tensors composed_gradients(const Tensor& x, const Statistics& statistics, const Tensor& weight,
+                           const BatchNormOptions& o, const Tensor& mask, const Tensor& gradient,
+                           Needs needs) {
+  const DType computed = statistics.mean.dtype();
+  const Tensor v = to(x, computed), g = to(gradient, computed);
+  const Tensor dz = mask.defined() ? where(mask, g, 0) : g;
+  Dims dims;
+  for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
+  const Standardized s =
+      o.training ? standardize(v, dims, o.eps)
+                 : Standardized{(v - statistics.mean) * statistics.rstd, statistics.rstd};
+  Tensor dx;
+  if (needs[0]) {
+    const Tensor scaled = weight.defined() ? dz * weight : dz;
+    dx = to(o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd, x.dtype());
+  }
+  return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(), needs[2] ? sum(dz, dims) : Tensor(),
+          to(dz, x.dtype())};
+}
+
+/// Normalises x, dense, by given statistics. `training`: they are x's own, else constants.
+///
+/// y comes with a recipe (Note [Recomputing]) unless x or r has one: recipes do not build on each
+/// other, however long the chain. In a ResNet with identity shortcuts every other block is stored,
+/// the rest is made anew.
 Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& statistics,
                           const Tensor& weight, const Tensor& bias, const BatchNormOptions& o,
                           const Epilogue& epilogue) {
@@ -116,32 +150,11 @@ Tensor normalize_channels(const char* op, const Tensor& x, const Statistics& sta
            }
            if (recipe) recipe->made = {};
            if (fused) {
-             const BatchNormGradients d{
-                 .x = needs[0] ? empty(data.shape(), data.options()) : Tensor(),
-                 .weight = empty_like(statistics.mean),
-                 .bias = empty_like(statistics.mean),
-                 .residual = residual ? empty(data.shape(), data.options()) : Tensor()};
-             kernel(&Kernels::batch_norm_backward, device, "batch_norm_backward")(
-                 {data, statistics.mean, statistics.rstd, w, bias.get(), relu}, output,
-                 contiguous(gradient), d);
-             return {d.x, d.weight, d.bias, d.residual};
+             return fused_gradients({data, statistics.mean, statistics.rstd, w, bias.get(), relu},
+                                    output, gradient, residual, needs);
            }
-           const Tensor v = to(data, statistics.mean.dtype());
-           const Tensor g = to(gradient, statistics.mean.dtype());
-           Dims dims;
-           for (int i = 0; i + 1 < v.dim(); ++i) dims.push_back(i);
-           const Tensor dz = relu ? where(gt(output, 0), g, 0) : g;
-           const Standardized s =
-               o.training ? standardize(v, dims, o.eps)
-                          : Standardized{(v - statistics.mean) * statistics.rstd, statistics.rstd};
-           Tensor dx;
-           if (needs[0]) {
-             const Tensor scaled = w.defined() ? dz * w : dz;
-             dx = o.training ? standardize_backward(scaled, s, dims) : scaled * s.rstd;
-             dx = to(dx, data.dtype());
-           }
-           return {dx, needs[1] ? sum(dz * s.values, dims) : Tensor(),
-                   needs[2] ? sum(dz, dims) : Tensor(), to(dz, data.dtype())};
+           const Tensor mask = relu ? gt(output, 0) : Tensor();
+           return composed_gradients(data, statistics, w, o, mask, gradient, needs);
          });
   if (recipe) set_recipe(out, recipe);
   return out;

@@ -10,10 +10,9 @@ PendingCopy::PendingCopy(const Tensor& x) {
     values_ = clone(dense);
     return;
   }
-  const std::size_t bytes = static_cast<std::size_t>(dense.numel()) * size_of(dense.dtype());
-  const StoragePtr pinned = cuda::pinned_storage(bytes);
-  cuda::copy_to_pinned(pinned, dense.raw_data(), dense.device(), bytes);
-  values_ = Tensor(make_intrusive<TensorImpl>(pinned, dense.shape(), dense.numel(), dense.dtype()));
+  values_ = empty_pinned_like(dense);
+  cuda::copy_to_pinned(values_.storage(), dense.raw_data(), dense.device(),
+                       static_cast<std::size_t>(dense.numel()) * size_of(dense.dtype()));
   done_ = std::make_unique<cuda::Event>(dense.device());
   done_->record();
 }

@@ -3,8 +3,8 @@
 //
 // Arguments have PyTorch's names: `stride` is the kernel unless given; `padding` surrounds the
 // image on all sides and is at most half of the kernel, so that every window touches the image. The
-// output has floor((H + 2 padding - kernel) / stride) + 1 rows, columns likewise. Any real dtype;
-// gradients of any order.
+// output has floor((H + 2 padding - kernel) / stride) + 1 rows, columns likewise. Any floating
+// dtype; gradients of any order.
 #include <invar/core/tensor.hpp>
 #include <invar/ops/window.hpp>
 #include <optional>

@@ -1,4 +1,5 @@
 #pragma once
+// The key of the caches of oneDNN's primitives and cuDNN's and cuBLASLt's plans.
 #include <cstdint>
 #include <initializer_list>
 #include <invar/core/shape.hpp>

@@ -197,7 +197,7 @@ Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
 
 // d log(sum e^x) = sum e^(x - y) dx
 Tensor logsumexp(const Tensor& input, const Dims& dims, bool keepdim) {
-  const Tensor x = as_real(autocast("logsumexp", input));
+  const Tensor x = as_floating(autocast("logsumexp", input));
   const Reduction r = plan("logsumexp", x, dims, keepdim);
   Tensor y = reduced(ReduceOp::logsumexp, "logsumexp", x, r);
   return record("logsumexp", {x}, y,
@@ -333,7 +333,7 @@ Tensor softmax_of(const char* name, const Tensor& x, int d, bool log) {
 
 // dy = y (dx - sum y dx)
 Tensor softmax(const Tensor& input, int dim) {
-  const Tensor x = as_real(autocast("softmax", input));
+  const Tensor x = as_floating(autocast("softmax", input));
   const int d = wrap_dim(dim, x.dim(), "softmax");
   Tensor y = softmax_of("softmax", x, d, false);
   return record("softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {
@@ -344,7 +344,7 @@ Tensor softmax(const Tensor& input, int dim) {
 
 // dy = dx - sum e^y dx
 Tensor log_softmax(const Tensor& input, int dim) {
-  const Tensor x = as_real(autocast("log_softmax", input));
+  const Tensor x = as_floating(autocast("log_softmax", input));
   const int d = wrap_dim(dim, x.dim(), "log_softmax");
   Tensor y = softmax_of("log_softmax", x, d, true);
   return record("log_softmax", {x}, y, [y = SavedTensor::output(y), d](const Tensor& g) -> Tensors {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <invar/core/autograd/grad_mode.hpp>
 #include <invar/core/autograd/record.hpp>
+#include <invar/core/integers.hpp>
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/index.hpp>
@@ -185,7 +186,7 @@ Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std
   const std::int64_t first = into(start), last = std::max(first, into(end));
   Dims shape = x.shape(), strides = x.strides();
   step = std::min(step, std::max<std::int64_t>(n, 1));  // longer steps give the same element
-  shape[d] = (last - first + step - 1) / step;
+  shape[d] = ceil_div(last - first, step);
   const std::int64_t offset = x.offset() + (shape[d] > 0 ? first * strides[d] : 0);
   strides[d] *= step;
   return record("slice", {x}, alias(x, shape, strides, offset),

@@ -106,10 +106,10 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   weight.requires_grad_();
   bias.requires_grad_();
   nn::AdamW optimizer(nn::ParameterList(Tensors{weight, bias}),
-                      {.lr = options.learning_rate, .weight_decay = options.weight_decay});
+                      {.lr = options.lr, .weight_decay = options.weight_decay});
   const std::int64_t steps_per_epoch = n / batch;
   const nn::WarmupCosine schedule(
-      {.base_lr = options.learning_rate, .total_steps = options.epochs * steps_per_epoch});
+      {.base_lr = options.lr, .total_steps = options.epochs * steps_per_epoch});
   const auto tell = [&](std::int64_t steps) {
     if (options.progress) {
       options.progress(steps * batch, options.epochs * steps_per_epoch * batch);
@@ -131,10 +131,10 @@ double linear_probe(const LabelledFeatures& train, const LabelledFeatures& test,
   }
   NoGrad guard;
   const Tensor logits = linear((test.features - centre) / scale, weight, bias);
-  check(std::isfinite(sum(abs(logits)).item()), "linear_probe",
+  check(all(isfinite(logits)).item<bool>(), "linear_probe",
         "expected finite logits, got others: lower the learning rate of {} (one training image has "
         "no spread to learn from, either)",
-        options.learning_rate);
+        options.lr);
   return percent_equal(argmax(logits, 1), test.labels);
 }
 

@@ -40,8 +40,8 @@ double knn_accuracy(const LabelledFeatures& train, const LabelledFeatures& test,
 
 struct LinearProbeOptions {
   int epochs = 30;
-  std::int64_t batch_size = 1000;
-  double learning_rate = 1e-2;  ///< AdamW, cosine to 0 over all steps
+  std::int64_t batch_size = 1000;  ///< an incomplete last one is left out
+  double lr = 1e-2;                ///< AdamW, cosine to 0 over all steps
   double weight_decay = 1e-4;
   std::uint64_t seed = 0;            ///< of the order of the samples and of the initial weights
   EvaluationProgress progress = {};  ///< of the training images of all epochs

@@ -93,8 +93,8 @@ class Objective : public nn::Module {
   /// is taken at `progress`: average = decay average + (1 - decay) trained.
   virtual double target_decay(double progress) const;
 
-  /// The least loss that embeddings [n, d], of equal variances, can have, to be logged beside the
-  /// loss; nullopt where it is not known.
+  /// The least loss that embeddings [n, d] can have, to be logged beside the loss; nullopt where it
+  /// is not known.
   virtual std::optional<double> floor(std::int64_t n, std::int64_t d) const;
 
  protected:

@@ -41,6 +41,7 @@ class Pass {
           gradients.size());
     discover(roots);
     if (inputs_) keep_only_paths_to_inputs();
+    const GradMode mode(options_.create_graph);
     for (std::size_t i = 0; i < roots.size(); ++i) {
       deliver(*roots_[i], edge_of(roots[i]).output_nr,
               start_of(roots[i], gradients.empty() ? Tensor() : gradients[i]), "backward");

@@ -24,9 +24,9 @@ CachingAllocator& allocator(int index);
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device,
                 std::size_t bytes);
 
-/// Starts a copy of the beginning of a pinned storage to a GPU and returns at once; later work on
-/// the current stream finds the bytes there. The storage is kept until they are, and is not to be
-/// written before.
+/// Starts a copy of `bytes` bytes of a pinned storage, from `offset` on, to a GPU and returns at
+/// once; later work on the current stream finds the bytes there. The storage is kept until they
+/// are, and is not to be written before.
 void copy_from_pinned(void* to, Device gpu, const StoragePtr& pinned, std::size_t offset,
                       std::size_t bytes);
 

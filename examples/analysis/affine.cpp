@@ -14,7 +14,7 @@ namespace invar::app {
 
 Json measure_affine(const Study& study, const Subject& subject, const AffineSettings& settings) {
   const Tensor images = study.images(Split::test, settings.images).pixels;
-  Generator generator(seed_for(study.seed, 20, 0));
+  Generator generator(seed_for(study.seed, Purpose::affine, 0));
   const Tensor noise = randn(images.shape(), {}, generator);
   Progress progress("affine", "sigmas", static_cast<std::int64_t>(settings.sigmas.size()));
   std::int64_t done = 0;
@@ -27,7 +27,7 @@ Json measure_affine(const Study& study, const Subject& subject, const AffineSett
       const Tensor x = narrow(images, 0, at, n), other = x + narrow(noise, 0, at, n) * sigma;
       // NaN for an image whose output does not change: 0 / 0.
       const Tensor errors = to(ssl::linearisation_error(subject.encoder, x, other), DType::f64);
-      const Tensor valid = eq(errors, errors);
+      const Tensor valid = logical_not(isnan(errors));
       error += sum(where(valid, errors, 0)).item();
       with_error += sum(to(valid, DType::f64)).item();
       if (subject.rectifiers) flips += sum(ssl::flip_rate(subject.encoder, x, other)).item();

@@ -79,7 +79,7 @@ Json measure_entropy(const Study& study, const Subject& subject, const EntropySe
   std::int64_t done = 0;
   for (const auto& [step, path] : subject.checkpoints) {
     for (const auto& [key, z] : embeddings(load_pair(path, study.device), images)) {
-      Generator generator(seed_for(study.seed, 40, 0));
+      Generator generator(seed_for(study.seed, Purpose::entropy, 0));
       const Tensor noise = to(randn(z.shape(), {}, generator), study.device);
       for (const auto& [name, information] :
            {std::pair{"upper", ssl::pairwise_information(z, s2[key], ssl::PairwiseBound::upper)},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <invar/core/error.hpp>
+#include <invar/core/file.hpp>
 #include <set>
 #include <utility>
 
@@ -82,10 +83,7 @@ void measure(Study& study, const std::vector<std::string>& experiments, const Se
           name);
   }
 
-  std::error_code error;
-  fs::create_directories(folder, error);
-  check(!error, "analyze", "expected to create the folder '{}', got \"{}\"", folder.string(),
-        error.message());
+  create_folder("analyze", folder);
   for (std::size_t i = 0; i < files.size(); ++i) {
     Subject& subject = study.subjects[i];
     bool told = false;

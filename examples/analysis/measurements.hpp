@@ -7,7 +7,7 @@
 // intervals and tests are made over networks that are on this machine no more: their files stand in
 // for them (study.hpp). They hold
 //
-//   {"study": {"data", "test_view", "seed"},        equal for all networks of an analysis
+//   {"study": {"data", "test_view", "views", "seed"},   equal for all networks of an analysis
 //    "network": {"group", "name", "trained", "ended", "expander", "checkpoints"}, "config": {..},
 //    "measured": {"normality": {"settings": {..}, "rows": [{"sigma": 0.1, ..}, ..]}, ..}}
 #include <filesystem>
@@ -31,7 +31,7 @@ struct MeasuredRows {
   Json rows = Json::array();         ///< of all networks, each with its "group" and "network"
   std::vector<std::string> lacking;  ///< networks whose files know nothing of the experiment
 };
-/// What is known from an experiment. Error if there is nothing.
+/// What is known from an experiment.
 MeasuredRows collect(const Study& study, const std::string& experiment);
 
 }  // namespace invar::app

@@ -33,7 +33,7 @@ struct Collected {
 };
 
 void summarise_into(Json& row, const ssl::NormalTest& test) {
-  const std::int64_t units = sum(eq(test.p_value, test.p_value)).item<std::int64_t>();
+  const std::int64_t units = sum(logical_not(isnan(test.p_value))).item<std::int64_t>();
   row["units"] = units;
   row["dropped"] = test.p_value.numel() - units;
   const ssl::NormalityReport report = units > 0 ? summarise(test) : ssl::NormalityReport();
@@ -68,7 +68,7 @@ Json measure_normality(const Study& study, const Subject& subject,
       const Tensor image = narrow(images, 0, i, 1);
       Dims shape = images.shape();
       shape[0] = encoder && i < second ? most : draws;
-      Generator generator(seed_for(study.seed, 10, static_cast<std::uint64_t>(i)));
+      Generator generator(seed_for(study.seed, Purpose::normality, static_cast<std::uint64_t>(i)));
       const Tensor noise = randn(shape, {}, generator);
       for (const double sigma : settings.sigmas) {
         const Tensor outputs = apply_in_chunks(network, image + noise * sigma);

@@ -89,7 +89,8 @@ Json comparisons(const Json& rows, const Names& groups, const Names& keys,
         row["difference"] = interval.mean;
         row["low"] = interval.low;
         row["high"] = interval.high;
-        row["p"] = a.size() + b.size() <= 24 ? Json(ssl::permutation_test(a, b)) : Json();
+        const bool few = a.size() + b.size() <= ssl::kMostPermuted;
+        row["p"] = few ? Json(ssl::permutation_test(a, b)) : Json();
         row["verdict"] = interval.low > 0    ? groups[i] + " above " + groups[j]
                          : interval.high < 0 ? groups[i] + " below " + groups[j]
                                              : "not resolved";

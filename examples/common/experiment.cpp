@@ -126,7 +126,7 @@ EvaluationOptions read_evaluation(const Json& json) {
   o.knn.k = reader.get("k", o.knn.k);
   o.knn.temperature = reader.get("temperature", o.knn.temperature);
   o.linear.epochs = reader.get("linear_epochs", o.linear.epochs);
-  o.linear.learning_rate = reader.get("linear_lr", o.linear.learning_rate);
+  o.linear.lr = reader.get("linear_lr", o.linear.lr);
   reader.finish();
   check(o.held_out >= 0, "evaluation", "expected held_out >= 0, got {}", o.held_out);
   check_options(o.knn, o.linear);

@@ -18,13 +18,6 @@ namespace {
 
 constexpr const char* kMetrics = "metrics.jsonl";
 
-void make_directory(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  check(!error, "run", "expected to create the folder '{}', got \"{}\"", path.string(),
-        error.message());
-}
-
 /// Writes all of `text` at the end of the file.
 void append(const fs::path& path, const std::string& text) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -80,11 +73,11 @@ void RunDirectory::lock() {
 }
 
 void RunDirectory::start() {
-  make_directory(path_);
+  create_folder("run", path_);
   lock();
   check_new(path_);  // another process may have begun and ended since
   write_json("config.json", config_);
-  make_directory(checkpoints());
+  create_folder("run", checkpoints());
 }
 
 RunDirectory RunDirectory::open(const fs::path& path) {
@@ -94,7 +87,7 @@ RunDirectory RunDirectory::open(const fs::path& path) {
         path.string());
   RunDirectory run(path, read_json(path / "config.json"));
   run.lock();
-  make_directory(run.checkpoints());
+  create_folder("run", run.checkpoints());
   remove_leftovers(path, [](std::string_view name) {
     constexpr std::string_view own[] = {"config.json", "environment.json", kMetrics,
                                         "encoder.safetensors", "result.json"};

@@ -47,9 +47,9 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
 void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& linear) {
   check(knn.k >= 1 && knn.temperature > 0, "evaluation",
         "expected k >= 1 and temperature > 0, got {} and {}", knn.k, knn.temperature);
-  check(linear.epochs >= 1 && linear.learning_rate > 0, "evaluation",
+  check(linear.epochs >= 1 && linear.lr > 0, "evaluation",
         "expected a linear probe of at least 1 epoch and a learning rate > 0, got {} and {}",
-        linear.epochs, linear.learning_rate);
+        linear.epochs, linear.lr);
 }
 
 void check_classes(const Dataset& train, const Dataset& test) {

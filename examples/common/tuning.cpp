@@ -2,7 +2,6 @@
 
 #include <fmt/ranges.h>
 
-#include <array>
 #include <string_view>
 
 #include "run_directory.hpp"
@@ -27,7 +26,7 @@ std::string_view name_in(const Names<T>& names, T value) {
   for (const auto& [name, v] : names) {
     if (v == value) return name;
   }
-  throw InternalError("[conv_choices] internal error: a value without a name");
+  fail_internal(kWhere, "a value without a name");
 }
 
 template <class T>
@@ -38,7 +37,7 @@ T value_in(const Names<T>& names, JsonReader& reader, const std::string& key) {
     if (name == given) return value;
     known.emplace_back(name);
   }
-  fail(kWhere, "expected {} to be one of {}, got \"{}\"", key, fmt::join(known, ", "), given);
+  fail(kWhere, "unknown {} \"{}\": {}", key, given, suggestion(given, known));
 }
 
 Dims sizes(JsonReader& reader, const std::string& key, std::size_t count) {

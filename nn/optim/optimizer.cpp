@@ -47,7 +47,9 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
 }
 
 Tensors Optimizer::buffers_for(const ParameterState& state, std::size_t count) {
-  Tensors all = state.buffers;
+  // Those of before, but for what is no longer asked for (momentum was switched off).
+  const std::size_t kept = std::min(count, state.buffers.size());
+  Tensors all(state.buffers.begin(), state.buffers.begin() + static_cast<std::ptrdiff_t>(kept));
   while (all.size() < count) all.push_back(zeros_like(state.parameter.tensor));
   return all;
 }

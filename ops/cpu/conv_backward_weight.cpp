@@ -14,6 +14,7 @@
 // grows with the square root of the pixels in a block plus that of the blocks. Blocks and runs
 // depend on the shape only, and every sum is one thread's: the same bits for any number of threads.
 #include <cstring>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/conv_backward_weight.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <vector>
@@ -60,8 +61,6 @@ struct Tile {
   }
   float at(std::int64_t i, std::int64_t o) const { return sum[i][o / 8][o % 8]; }
 };
-
-std::int64_t tiles(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
 
 /// [pixel][channels] to [tile][pixel][kWidth], zero-padded.
 template <std::int64_t kWidth>
@@ -124,7 +123,8 @@ void conv2d_backward_weight_avx2(const Tensor& gradient, const Tensor& x, const 
                                  const Tensor& out) {
   const Dims &from = x.shape(), &weight = out.shape(), &y = gradient.shape();
   const std::int64_t outputs = weight[0], inputs = weight[3], taps = weight[1] * weight[2];
-  const std::int64_t output_tiles = tiles(outputs, kOutputs), input_tiles = tiles(inputs, kInputs);
+  const std::int64_t output_tiles = ceil_div(outputs, kOutputs),
+                     input_tiles = ceil_div(inputs, kInputs);
   const std::int64_t x_pixels = from[1] * from[2], y_pixels = y[1] * y[2];
   const std::int64_t images =
       std::clamp<std::int64_t>(kBlockFloats / (inputs * x_pixels + outputs * y_pixels), 1, from[0]);

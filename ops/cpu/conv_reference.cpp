@@ -11,6 +11,7 @@
 //
 // Sums run in the order of the loops, over pieces that depend on the shape only: the same bits for
 // any number of threads.
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/conv_reference.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <numeric>
@@ -86,16 +87,14 @@ struct Geometry {
   }
 };
 
-std::int64_t tiles(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
-
 /// The weights of a group as panels: [column tile][tap][k][kColumns], where
 /// weight(column, tap, k) is an element.
 template <class Weight>
 std::vector<double> pack_weight(std::int64_t columns, std::int64_t taps, std::int64_t depth,
                                 const Weight& weight) {
   std::vector<double> panels(
-      static_cast<std::size_t>(tiles(columns, kColumns) * taps * depth * kColumns));
-  parallel_for(tiles(columns, kColumns), 1, [&](std::int64_t tile, std::int64_t) {
+      static_cast<std::size_t>(ceil_div(columns, kColumns) * taps * depth * kColumns));
+  parallel_for(ceil_div(columns, kColumns), 1, [&](std::int64_t tile, std::int64_t) {
     double* to = panels.data() + tile * taps * depth * kColumns;
     for (std::int64_t tap = 0; tap < taps; ++tap) {
       for (std::int64_t k = 0; k < depth; ++k) {
@@ -123,7 +122,7 @@ void gather_convolve(const Image<const double>& from, const std::vector<double>&
                      const Read& read, const Phase& phase) {
   const std::vector<double> zeros(static_cast<std::size_t>(from.channels), 0.0);
   parallel_for(to.pixels, kPixels, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t n = end - begin, padded = tiles(n, kRows) * kRows;
+    const std::int64_t n = end - begin, padded = round_up(n, kRows);
     std::vector<std::int64_t> pixels(static_cast<std::size_t>(n));
     std::iota(pixels.begin(), pixels.end(), begin);
     std::stable_sort(pixels.begin(), pixels.end(),
@@ -205,16 +204,16 @@ void conv2d_backward_weight(const Tensor& gradient, const Tensor& x, const Conv2
                             const Tensor& out) {
   const Geometry geometry{x.shape(), out.shape(), gradient.shape(), o};
   const std::int64_t taps = geometry.taps, inputs = geometry.inputs, outputs = geometry.outputs;
-  const std::int64_t pixels = pixels_of(gradient), column_tiles = tiles(inputs, kColumns);
+  const std::int64_t pixels = pixels_of(gradient), column_tiles = ceil_div(inputs, kColumns);
   // A piece is one tap and up to kBand output channels; it owns that part of the result.
   constexpr std::int64_t kBand = 8 * kRows;
-  const std::int64_t bands = tiles(outputs, kBand);
+  const std::int64_t bands = ceil_div(outputs, kBand);
   parallel_for(o.groups * taps * bands, 1, [&](std::int64_t piece, std::int64_t) {
     const std::int64_t group = piece / (taps * bands), tap = piece / bands % taps;
     const std::int64_t first = piece % bands * kBand, band = std::min(kBand, outputs - first);
     const double* const g = gradient.data<const double>() + group * outputs + first;
     const double* const from = x.data<const double>() + group * inputs;
-    std::vector<Tile> sums(static_cast<std::size_t>(tiles(band, kRows) * column_tiles));
+    std::vector<Tile> sums(static_cast<std::size_t>(ceil_div(band, kRows) * column_tiles));
     std::vector<double> columns(static_cast<std::size_t>(kBand * kPixels), 0.0);  // g transposed
     std::vector<double> panels(static_cast<std::size_t>(column_tiles * kPixels * kColumns), 0.0);
     for (std::int64_t begin = 0; begin < pixels; begin += kPixels) {

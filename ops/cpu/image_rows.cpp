@@ -1,3 +1,4 @@
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/image_rows.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/machine.hpp>
@@ -46,8 +47,8 @@ std::optional<ImageRows> image_rows(const Dims& x, const Dims& weight, const Con
   const std::int64_t kernel = weight[2], stride = o.stride.width, padding = o.padding.width;
   if (kernel == 1) return {};  // sees no neighbours: oneDNN takes all pixels for one row
   if (o.dilation.width != 1 || 2 * padding >= kernel || 2 * padding < kernel - stride) return {};
-  const std::int64_t y_pitch = (x[2] + padding + stride - 1) / stride, x_pitch = stride * y_pitch;
-  const std::int64_t fewest = (kLeastColumns + x_pitch - 1) / x_pitch;
+  const std::int64_t y_pitch = ceil_div(x[2] + padding, stride), x_pitch = stride * y_pitch;
+  const std::int64_t fewest = ceil_div(kLeastColumns, x_pitch);
   for (std::int64_t images = fewest; images <= 4 * fewest; ++images) {
     if (x[0] % images == 0) return ImageRows{images, x_pitch, y_pitch};
   }

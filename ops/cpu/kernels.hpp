@@ -1,6 +1,6 @@
 #pragma once
-// The CPU's kernels: ops/kernels.hpp says what each does. Views are made by data/pixels.hpp,
-// without a kernel.
+// The CPU's kernels: ops/kernels.hpp says what each does. Augmented images have no kernel
+// here: data/pixels.hpp makes them one by one.
 #include <invar/ops/kernels.hpp>
 
 namespace invar::cpu {

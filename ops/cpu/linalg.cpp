@@ -1,50 +1,80 @@
 #include <cmath>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/blas.hpp>
+#include <invar/ops/cpu/gemm.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/loops.hpp>
 #include <vector>
 
 namespace invar::cpu {
 
-void cholesky(const Tensor& x, const Tensor& out) {
-  const std::int64_t n = x.size(-1);
-  if (x.numel() == 0) return;
-  blas::check_sizes("cholesky", {n});
+namespace {
+
+/// `info` of f(matrix, number) for every matrix of the batch x [.., rows, columns].
+template <class F>
+std::vector<int> for_each_matrix(const char* op, const Tensor& x, const F& f) {
+  const std::int64_t rows = x.size(-2), columns = x.size(-1);
+  if (x.numel() == 0) return {};
+  blas::check_sizes(op, {rows, columns});
   blas::use_one_thread();
-  const std::int64_t count = x.numel() / (n * n);
-  std::vector<int> failed(static_cast<std::size_t>(count), 0);
-  visit_real(x.dtype(), "cholesky", [&]<class T>() {
-    const std::vector<std::int64_t> offsets = matrix_offsets(x);
-    const std::int64_t row_stride = x.strides()[x.dim() - 2],
-                       column_stride = x.strides()[x.dim() - 1];
-    const auto factor = [&](std::size_t matrix) {
-      const T* const from = x.data<T>() + offsets[matrix];
-      T* const l = out.data<T>() + static_cast<std::int64_t>(matrix) * n * n;
-      for (std::int64_t i = 0; i < n; ++i) {
-        for (std::int64_t j = 0; j <= i; ++j) {
-          l[i * n + j] = from[i * row_stride + j * column_stride];
-        }
-        for (std::int64_t j = i + 1; j < n; ++j) l[i * n + j] = T(0);
-      }
-      int minor = blas::cholesky(static_cast<int>(n), l, static_cast<int>(n));
-      // NaN and infinity pass OpenBLAS's own test.
-      for (std::int64_t i = 0; i < n && minor == 0; ++i) {
-        if (!(l[i * n + i] > T(0) && std::isfinite(l[i * n + i]))) {
-          minor = static_cast<int>(i + 1);
-        }
-      }
-      failed[matrix] = minor;
-    };
-    parallel_for(count, std::max<std::int64_t>(1, kGrain / (n * n)),
+  const std::int64_t count = x.numel() / (rows * columns);
+  const std::vector<std::int64_t> offsets = matrix_offsets(x);
+  std::vector<int> infos(static_cast<std::size_t>(count));
+  visit_real(x.dtype(), op, [&]<class T>() {
+    parallel_for(count, std::max<std::int64_t>(1, kGrain / (rows * columns)),
                  [&](std::int64_t begin, std::int64_t end) {
-                   for (; begin < end; ++begin) factor(static_cast<std::size_t>(begin));
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const auto number = static_cast<std::size_t>(i);
+                     const MatrixView<T> matrix{x.data<T>() + offsets[number],
+                                                x.strides()[x.dim() - 2], x.strides()[x.dim() - 1]};
+                     infos[number] = f(matrix, i);
+                   }
                  });
   });
+  return infos;
+}
+
+template <class T>
+std::vector<T> dense(MatrixView<T> matrix, std::int64_t rows, std::int64_t columns) {
+  std::vector<T> copy(static_cast<std::size_t>(rows * columns));
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (std::int64_t j = 0; j < columns; ++j) {
+      copy[static_cast<std::size_t>(i * columns + j)] = *matrix.at(i, j).data;
+    }
+  }
+  return copy;
+}
+
+void check_converged(const char* op, const char* what, const std::vector<int>& infos) {
+  for (const int info : infos) {
+    internal_check(info >= 0, op, "LAPACK refuses argument {}", -info);
+    check(info == 0, op, "expected {} to converge, got LAPACK's code {}", what, info);
+  }
+}
+
+}  // namespace
+
+void cholesky(const Tensor& x, const Tensor& out) {
+  const std::int64_t n = x.size(-1);
+  const auto factor = [&]<class T>(MatrixView<T> matrix, std::int64_t number) {
+    T* const l = out.data<T>() + number * n * n;
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) l[i * n + j] = j <= i ? *matrix.at(i, j).data : T(0);
+    }
+    const int minor = blas::cholesky(static_cast<int>(n), l, static_cast<int>(n));
+    // NaN and infinity pass OpenBLAS's own test.
+    for (std::int64_t i = 0; i < n && minor == 0; ++i) {
+      const T pivot = l[i * n + i];
+      if (!(pivot > T(0) && std::isfinite(pivot))) return static_cast<int>(i + 1);
+    }
+    return minor;
+  };
+  const std::vector<int> failed = for_each_matrix("cholesky", x, factor);
   for (std::size_t i = 0; i < failed.size(); ++i) {
     check(failed[i] == 0, "cholesky",
           "expected positive definite matrices, got one{} whose leading minor of order {} is not "
           "positive: is it symmetric and finite? adding a small multiple of the identity may help",
-          count > 1 ? fmt::format(" (number {} of the batch)", i) : "", failed[i]);
+          failed.size() > 1 ? fmt::format(" (number {} of the batch)", i) : "", failed[i]);
   }
 }
 
@@ -62,7 +92,7 @@ void solve_triangular(const Tensor& a, bool upper, const Tensor& x) {
     const CBLAS_UPLO uplo = upper != transposed ? CblasUpper : CblasLower;
     // The columns of x are independent: blocks of them run side by side.
     constexpr std::int64_t kColumns = 128;
-    const std::int64_t blocks = (columns + kColumns - 1) / kColumns;
+    const std::int64_t blocks = ceil_div(columns, kColumns);
     const std::int64_t count = x.numel() / (n * columns);
     const double work = static_cast<double>(n) * static_cast<double>(n) *
                         static_cast<double>(std::min(columns, kColumns));
@@ -82,78 +112,29 @@ void solve_triangular(const Tensor& a, bool upper, const Tensor& x) {
 
 void eigh(const Tensor& x, const Tensor& values, const Tensor& vectors) {
   const std::int64_t n = x.size(-1);
-  if (x.numel() == 0) return;
-  blas::check_sizes("eigh", {n});
-  blas::use_one_thread();
-  const std::int64_t count = x.numel() / (n * n);
-  std::vector<int> failed(static_cast<std::size_t>(count), 0);
-  visit_real(x.dtype(), "eigh", [&]<class T>() {
-    const std::vector<std::int64_t> offsets = matrix_offsets(x);
-    const std::int64_t row_stride = x.strides()[x.dim() - 2],
-                       column_stride = x.strides()[x.dim() - 1];
-    parallel_for(count, std::max<std::int64_t>(1, kGrain / (n * n)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   std::vector<T> work(static_cast<std::size_t>(n * n));
-                   for (; begin < end; ++begin) {
-                     const auto matrix = static_cast<std::size_t>(begin);
-                     const T* const from = x.data<T>() + offsets[matrix];
-                     for (std::int64_t i = 0; i < n; ++i) {
-                       for (std::int64_t j = 0; j <= i; ++j) {
-                         work[static_cast<std::size_t>(i * n + j)] =
-                             from[i * row_stride + j * column_stride];
-                       }
-                     }
-                     failed[matrix] = blas::eigh(vectors.defined(), static_cast<int>(n),
-                                                 work.data(), values.data<T>() + begin * n);
-                     if (!vectors.defined()) continue;
-                     T* const to = vectors.data<T>() + begin * n * n;
-                     for (std::int64_t i = 0; i < n; ++i) {
-                       for (std::int64_t j = 0; j < n; ++j) {
-                         to[j * n + i] = work[static_cast<std::size_t>(i * n + j)];
-                       }
-                     }
-                   }
-                 });
-  });
-  for (const int info : failed) {
-    internal_check(info >= 0, "eigh", "LAPACK refuses argument {}", -info);
-    check(info == 0, "eigh", "expected eigenvalues to converge, got LAPACK's code {}", info);
-  }
+  const auto decompose = [&]<class T>(MatrixView<T> matrix, std::int64_t number) {
+    std::vector<T> work = dense(matrix, n, n);  // LAPACK reads one triangle of it
+    const int info = blas::eigh(vectors.defined(), static_cast<int>(n), work.data(),
+                                values.data<T>() + number * n);
+    if (!vectors.defined()) return info;
+    T* const to = vectors.data<T>() + number * n * n;
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < n; ++j)
+        to[j * n + i] = work[static_cast<std::size_t>(i * n + j)];
+    }
+    return info;
+  };
+  check_converged("eigh", "eigenvalues", for_each_matrix("eigh", x, decompose));
 }
 
 void svdvals(const Tensor& x, const Tensor& values) {
   const std::int64_t rows = x.size(-2), columns = x.size(-1), least = std::min(rows, columns);
-  if (x.numel() == 0) return;
-  blas::check_sizes("svdvals", {rows, columns});
-  blas::use_one_thread();
-  const std::int64_t count = x.numel() / (rows * columns);
-  std::vector<int> failed(static_cast<std::size_t>(count), 0);
-  visit_real(x.dtype(), "svdvals", [&]<class T>() {
-    const std::vector<std::int64_t> offsets = matrix_offsets(x);
-    const std::int64_t row_stride = x.strides()[x.dim() - 2],
-                       column_stride = x.strides()[x.dim() - 1];
-    parallel_for(count, std::max<std::int64_t>(1, kGrain / (rows * columns)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   std::vector<T> work(static_cast<std::size_t>(rows * columns));
-                   for (; begin < end; ++begin) {
-                     const auto matrix = static_cast<std::size_t>(begin);
-                     const T* const from = x.data<T>() + offsets[matrix];
-                     for (std::int64_t i = 0; i < rows; ++i) {
-                       for (std::int64_t j = 0; j < columns; ++j) {
-                         work[static_cast<std::size_t>(i * columns + j)] =
-                             from[i * row_stride + j * column_stride];
-                       }
-                     }
-                     failed[matrix] =
-                         blas::svdvals(static_cast<int>(rows), static_cast<int>(columns),
-                                       work.data(), values.data<T>() + begin * least);
-                   }
-                 });
-  });
-  for (const int info : failed) {
-    internal_check(info >= 0, "svdvals", "LAPACK refuses argument {}", -info);
-    check(info == 0, "svdvals", "expected singular values to converge, got LAPACK's code {}", info);
-  }
+  const auto decompose = [&]<class T>(MatrixView<T> matrix, std::int64_t number) {
+    std::vector<T> work = dense(matrix, rows, columns);
+    return blas::svdvals(static_cast<int>(rows), static_cast<int>(columns), work.data(),
+                         values.data<T>() + number * least);
+  };
+  check_converged("svdvals", "singular values", for_each_matrix("svdvals", x, decompose));
 }
 
 }  // namespace invar::cpu

@@ -1,5 +1,6 @@
 #include <atomic>
 #include <cstring>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/blas.hpp>
 #include <invar/ops/cpu/gemm.hpp>
@@ -14,14 +15,12 @@
 namespace invar::cpu {
 namespace {
 
-std::int64_t pieces(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
-
 /// Calls tile(row, rows, column, columns) for the tiles of an m x n matrix, in parallel.
 template <class F>
 void for_tiles(std::int64_t m, std::int64_t n, std::int64_t tile_rows, std::int64_t tile_columns,
                const F& tile) {
-  const std::int64_t across = pieces(n, tile_columns);
-  parallel_for(pieces(m, tile_rows) * across, 1, [&](std::int64_t at, std::int64_t) {
+  const std::int64_t across = ceil_div(n, tile_columns);
+  parallel_for(ceil_div(m, tile_rows) * across, 1, [&](std::int64_t at, std::int64_t) {
     const std::int64_t row = at / across * tile_rows, column = at % across * tile_columns;
     tile(row, std::min(tile_rows, m - row), column, std::min(tile_columns, n - column));
   });
@@ -77,8 +76,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
             tile[i * c_stride + j] = bias ? bias[column + j] : 0.0;
           }
         }
-        const std::int64_t row_panels = pieces(rows, kRows),
-                           column_panels = pieces(columns, kColumns);
+        const std::int64_t row_panels = ceil_div(rows, kRows),
+                           column_panels = ceil_div(columns, kColumns);
         const std::int64_t block = std::min(k, kTerms);
         const auto buffer = std::make_unique_for_overwrite<double[]>(
             static_cast<std::size_t>(block * (row_panels * kRows + column_panels * kColumns)));
@@ -166,7 +165,7 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, M
   // Large tiles copy less into OpenBLAS's buffers; several are wanted so that all cores have work.
   constexpr std::int64_t kLarge = 512, kSmall = 256, kEnough = 8;
   std::int64_t rows_per_tile = kLarge, columns_per_tile = kLarge;
-  const auto tiles = [&] { return pieces(m, rows_per_tile) * pieces(n, columns_per_tile); };
+  const auto tiles = [&] { return ceil_div(m, rows_per_tile) * ceil_div(n, columns_per_tile); };
   if (tiles() < kEnough) columns_per_tile = kSmall;
   if (tiles() < kEnough) rows_per_tile = kSmall;
   const BlasLayout la = blas_layout(a, m, k), lb = blas_layout(b, k, n);

@@ -19,6 +19,7 @@
 // streams from memory, which one core needs to use its bandwidth. kWidth is not a power of two: the
 // rows would share their places in the first cache.
 #include <cmath>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/lanes.hpp>
@@ -101,7 +102,7 @@ void for_rows_of(const Block& block, const F& f) {
 /// channels; scratch has room for three rows.
 template <class T, class SumBlock>
 std::vector<double> column_sums(std::int64_t rows, std::int64_t c, const SumBlock& sum_block) {
-  const std::int64_t piece = piece_rows(c), pieces = (rows + piece - 1) / piece;
+  const std::int64_t piece = piece_rows(c), pieces = ceil_div(rows, piece);
   const std::int64_t side_by_side = rows_side_by_side(c);
   std::vector<double> totals(static_cast<std::size_t>(pieces * 2 * c), 0.0);
   parallel_for(rows, piece, [&](std::int64_t begin, std::int64_t end) {

@@ -2,11 +2,10 @@
 // oneDNN for the CPU's kernels. Only sources in ops/cpu include this: dnnl.hpp is large.
 //
 //   const auto conv = onednn::primitive({"conv2d", {n, h, w, c, ...}}, [&] {
-//     return dnnl::convolution_forward::primitive_desc(onednn::engine(), ...,
-//     onednn::attributes());
+//     return dnnl::convolution_forward::primitive_desc(onednn::engine(), ...);
 //   });
-//   onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, conv.desc(dnnl::query::src_md))},
-//   ...});
+//   const auto x_layout = conv.desc(dnnl::query::src_md);
+//   onednn::execute(conv, {{DNNL_ARG_SRC, onednn::memory(x, x_layout)}, ...});
 //
 //   - primitive() looks its key up in one bounded cache of the process (primitive_cache.hpp) and
 //     calls the maker only on a miss. The key must hold everything the maker uses: shapes, strides,

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <invar/core/integers.hpp>
 
 namespace invar::cpu {
 
@@ -30,7 +31,7 @@ class Workers {
 /// throw, one of them, and pieces after it may have been computed.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, const F& f) {
-  const std::int64_t pieces = (n + grain - 1) / grain;
+  const std::int64_t pieces = ceil_div(n, grain);
   if (pieces <= 1 || Workers().count() == 1) {
     for (std::int64_t i = 0; i < pieces; ++i) f(i * grain, std::min(n, (i + 1) * grain));
     return;

@@ -6,6 +6,7 @@
 //   columns   the kept dimensions are dense: one value into each of many states, row by row
 // Only these two loops are compiled for every functor and dtype; the rest is compiled once.
 #include <cmath>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/bf16.hpp>
 #include <invar/ops/cpu/kernels.hpp>
 #include <invar/ops/cpu/lanes.hpp>
@@ -98,10 +99,10 @@ void run(const Reducer& r, const Tensor& x, const Dims& out_shape, void* out) {
   // A task is a piece of the terms for a unit of neighbouring outputs.
   const std::int64_t piece =
       std::max<std::int64_t>(kGrain / (columns ? std::min<std::int64_t>(row_length, 512) : 1), 64);
-  const std::int64_t pieces = std::max<std::int64_t>((terms + piece - 1) / piece, 1);
+  const std::int64_t pieces = std::max<std::int64_t>(ceil_div(terms, piece), 1);
   const std::int64_t unit = std::clamp<std::int64_t>(
       kGrain / std::clamp<std::int64_t>(terms, 1, piece), columns ? 512 : 1, 4096);
-  const std::int64_t units = (outputs + unit - 1) / unit;
+  const std::int64_t units = ceil_div(outputs, unit);
 
   const char* const from = static_cast<const char*>(x.raw_data());
   char* const to = static_cast<char*>(out);
@@ -184,7 +185,7 @@ void reduce(ReduceOp op, Params params, const Tensor& x, const Tensor& out) {
       return with.template operator()<bool>(functors::All());
     case ReduceOp::var:
     case ReduceOp::std:
-      return visit_real(x.dtype(), "var",
+      return visit_real(x.dtype(), op == ReduceOp::std ? "std" : "var",
                         [&]<class T>() { var<T>(params[0], op == ReduceOp::std, x, out); });
     default:
       break;

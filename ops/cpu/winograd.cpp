@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cpu/isa.hpp>
 #include <invar/ops/cpu/parallel.hpp>
 #include <invar/ops/cpu/winograd.hpp>
@@ -115,8 +116,6 @@ void for_products(const Tiles& tiles, std::int64_t Form::Product::*member, std::
 // of it is put between them.
 constexpr std::int64_t kLine = 16;
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
 /// `count` planes of [rows][channels], padded, in scratch memory.
 struct Planes {
   std::int64_t count, row, plane;
@@ -193,7 +192,7 @@ constexpr int kMostTiles = 2;  // that a transform takes at once
 void transform_tiles(decltype(WinogradKernels::Data::transform_image) transform, int at_once,
                      const TilePixels& tiles, std::int64_t channels, std::int64_t begin,
                      std::int64_t end, const Tensor& zeros, float* planes, const Planes& v) {
-  const std::int64_t groups = (end - begin + at_once - 1) / at_once;
+  const std::int64_t groups = ceil_div(end - begin, at_once);
   const auto find = [&](std::int64_t group, void** pixels) {
     for (int i = 0; i < at_once; ++i) {
       const std::int64_t tile = begin + group * at_once + i;
@@ -232,7 +231,7 @@ struct WeightPanels {
 
   WeightPanels(std::int64_t planes, std::int64_t depth, std::int64_t columns, int width)
       : panel(depth * 2 * width),
-        panels(round_up(columns, 2 * width) / (2 * width)),
+        panels(ceil_div(columns, 2 * width)),
         plane(panels * panel + kLine),
         values(empty({planes * plane})) {}
 };
@@ -259,7 +258,7 @@ void convolve(const WinogradKernels& kernel, const WinogradKernels::Data& transf
               const Tiles& tiles, const Tensor& x, const WeightView& w, const Tensor& bias,
               const Tensor& y) {
   const std::int64_t channels = x.shape()[3], columns = y.shape()[3], width = kernel.width;
-  const std::int64_t depth = (channels + kernel.pair - 1) / kernel.pair;  // in units
+  const std::int64_t depth = ceil_div(channels, kernel.pair);  // in units
 
   const WeightPanels u(tiles.weights, depth, columns, kernel.width);
   parallel_for(u.panels, 1, [&](std::int64_t panel, std::int64_t) {
@@ -337,8 +336,8 @@ void backward_weight(const WinogradKernels& kernel,
       segments == 1
           ? 128
           : round_up(std::clamp<std::int64_t>(kCacheFloats / tile_floats, 48, 128), kernel.pair);
-  const std::int64_t blocks = (tiles.count + block - 1) / block;
-  const std::int64_t segment = (blocks + segments - 1) / segments * block;
+  const std::int64_t blocks = ceil_div(tiles.count, block);
+  const std::int64_t segment = ceil_div(blocks, segments) * block;
 
   const Planes v(tiles.images, block / kernel.pair, inputs, kernel.width),
       q(tiles.outputs, block / kernel.pair, outputs, kernel.width);
@@ -349,7 +348,7 @@ void backward_weight(const WinogradKernels& kernel,
   const TilePixels images(x, tiles, &Tiles::image), gradients(gradient, tiles, &Tiles::output);
   // With stride 2 the last planes are most of the work: threads that share planes share each.
   const std::int64_t parts = segments == 1 && tiles.images > tiles.weights && outputs >= 96 ? 2 : 1;
-  const std::int64_t part = (outputs + parts - 1) / parts;
+  const std::int64_t part = ceil_div(outputs, parts);
   parallel_for(tiles.count, segment, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t worker = segments == 1 ? 0 : workers.current();
     float* const vs = scratch.data<float>() + worker * (v.size() + q.size());
@@ -366,7 +365,7 @@ void backward_weight(const WinogradKernels& kernel,
         const std::int64_t rows = std::min(part, outputs - first);
         bool accumulate = start > begin;
         const auto multiply = [&](const Form::Product& p) {
-          kernel.multiply(rows, round_up(inputs, width), (n + kernel.pair - 1) / kernel.pair,
+          kernel.multiply(rows, round_up(inputs, width), ceil_div(n, kernel.pair),
                           qs + p.output * q.plane + first, 1, q.row, vs + p.image * v.plane,
                           2 * width, v.row, total + p.weight * sum.plane + first * sum.row, sum.row,
                           accumulate);
@@ -378,7 +377,7 @@ void backward_weight(const WinogradKernels& kernel,
     }
   });
 
-  const std::int64_t used = (tiles.count + segment - 1) / segment;
+  const std::int64_t used = ceil_div(tiles.count, segment);
   parallel_for(outputs, 1, [&](std::int64_t output, std::int64_t) {
     for (std::int64_t i = 0; i < inputs; i += width) {
       float* const u = sums.data<float>() + output * sum.row + i;

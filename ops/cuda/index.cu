@@ -1,5 +1,6 @@
 #include <bit>
 #include <cmath>
+#include <invar/core/integers.hpp>
 #include <invar/ops/cuda/cub.hpp>
 #include <invar/ops/cuda/kernels.hpp>
 #include <invar/ops/cuda/launch.cuh>
@@ -125,7 +126,7 @@ void cumsum(const Tensor& x, int dim, bool reverse, const Tensor& out) {
   const std::int64_t n = scalar ? 1 : x.shape()[dim];
   const std::int64_t piece =
       std::max<std::int64_t>(static_cast<std::int64_t>(std::sqrt(static_cast<double>(n))), 64);
-  const std::int64_t pieces = (n + piece - 1) / piece;
+  const std::int64_t pieces = ceil_div(n, piece);
   const auto lines = functors::strided<2>(without(x.shape(), dim),
                                           {without(x.strides(), dim), without(out.strides(), dim)});
   functors::visit_stored_number(x.dtype(), "cumsum", [&]<class S>() {

@@ -4,6 +4,7 @@
 #include <invar/core/cuda/error.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
+#include <invar/core/integers.hpp>
 #include <invar/ops/functors/fold.hpp>
 
 namespace invar::cuda {
@@ -13,7 +14,7 @@ constexpr int kThreads = 256;
 /// Enough blocks for n threads, and no more than keep a large GPU busy: the kernels' loops stride.
 inline unsigned blocks_for(std::int64_t n) {
   constexpr std::int64_t kMostBlocks = 132 * 16;
-  return static_cast<unsigned>(std::min((n + kThreads - 1) / kThreads, kMostBlocks));
+  return static_cast<unsigned>(std::min(ceil_div(n, kThreads), kMostBlocks));
 }
 
 /// The stream that work on x goes to; its GPU becomes the current one.

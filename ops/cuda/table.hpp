@@ -1,4 +1,5 @@
 #pragma once
+// Where ops/kernels.cpp finds what a GPU can do.
 #include <invar/ops/kernels.hpp>
 
 namespace invar::cuda {

@@ -14,6 +14,7 @@
 // stride, count, output) for all of a thread's terms of an output at once.
 #include <algorithm>
 #include <bit>
+#include <invar/core/integers.hpp>
 #include <invar/ops/functors/strided.hpp>
 
 namespace invar::functors {
@@ -31,7 +32,7 @@ struct FoldPlan {
   INVAR_HD int lane_of(int thread) const { return columns ? thread % lanes : thread / rows(); }
   INVAR_HD int row_of(int thread) const { return columns ? thread / lanes : thread % rows(); }
   INVAR_HD int slot_of(int lane, int row) const { return row * lanes + lane; }
-  std::int64_t blocks() const { return (outputs + lanes - 1) / lanes; }
+  std::int64_t blocks() const { return ceil_div(outputs, lanes); }
 };
 
 /// Fills in how the work is divided. Constants, not the GPU at hand, decide: every GPU gives the
@@ -50,9 +51,9 @@ inline void divide_fold(FoldPlan& plan, int most_lanes, std::int64_t most_pieces
   const std::int64_t wanted =
       std::max<std::int64_t>(kBlocks / std::max<std::int64_t>(plan.blocks(), 1), 1);
   const std::int64_t pieces = std::min({wanted, worthwhile, most_pieces});
-  const std::int64_t shares = (plan.terms + pieces * rows - 1) / (pieces * rows);  // of a thread
+  const std::int64_t shares = ceil_div(plan.terms, pieces * rows);  // of a thread
   plan.piece = std::max<std::int64_t>(shares * rows, 1);
-  plan.pieces = std::max<std::int64_t>((plan.terms + plan.piece - 1) / plan.piece, 1);
+  plan.pieces = std::max<std::int64_t>(ceil_div(plan.terms, plan.piece), 1);
 }
 
 /// Of x to an output of `out_shape`, which has size 1 where it is reduced.
@@ -103,7 +104,7 @@ INVAR_HD typename F::State fold_share(const F& f, const FoldPlan& plan, std::int
   const bool is_line = plan.folded.dims <= 1;
   const std::int64_t stride = plan.folded.dims == 1 ? plan.folded.strides[0][0] : 0;
   if constexpr (requires { f.add_run(state, base, stride, end, j); }) {
-    const std::int64_t count = first < end ? (end - first + step - 1) / step : 0;
+    const std::int64_t count = first < end ? ceil_div(end - first, step) : 0;
     if (is_line && count > 0) f.add_run(state, base + first * stride, step * stride, count, j);
     for (std::int64_t t = first; t < end && !is_line; t += step) {
       f.add_run(state, base + plan.folded.at(t), 0, 1, j);

@@ -4,6 +4,7 @@
 // Data may be bf16 (S is what it is stored as, Computed<S> what it is computed in); statistics,
 // parameters and sums are not.
 #include <cmath>
+#include <invar/core/integers.hpp>
 #include <invar/ops/functors/stored.hpp>
 #include <invar/ops/kernels.hpp>
 
@@ -179,7 +180,7 @@ struct ChannelThreads {
       : rows(row_count), across(channels / V) {
     constexpr std::int64_t kBusy = 1 << 17;  // threads that keep a large GPU busy
     const std::int64_t each = rows * across >= 16 * kBusy ? 16 : 4;
-    down = (rows + each - 1) / each;
+    down = ceil_div(rows, each);
   }
   std::int64_t count() const { return across * down; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <invar/core/host_device.hpp>
+#include <invar/core/integers.hpp>
 #include <invar/ops/optimizer.hpp>
 
 namespace invar::functors {
@@ -161,7 +162,7 @@ struct Batch {
     first_block[0] = 0;
     for (int k = 0; k < size; ++k) {
       entries[k] = list[k];
-      const std::int64_t blocks = (list[k].count + kElements - 1) / kElements;
+      const std::int64_t blocks = ceil_div(list[k].count, kElements);
       first_block[k + 1] = first_block[k] + static_cast<int>(blocks);
     }
   }

@@ -4,6 +4,7 @@
 // kernels.
 #include <cstdint>
 #include <invar/core/host_device.hpp>
+#include <invar/core/integers.hpp>
 #include <invar/ops/functors/stored.hpp>
 
 namespace invar::functors {
@@ -44,7 +45,7 @@ struct PoolWindows {
       last = ((i + 1) * count - 1) / size;
     } else {
       const std::int64_t from = i + padding - kernel + 1;
-      first = from <= 0 ? 0 : (from + stride - 1) / stride;
+      first = from <= 0 ? 0 : ceil_div(from, stride);
       last = (i + padding) / stride;
     }
     return {first, (last < count ? last + 1 : count), 0};

@@ -8,12 +8,9 @@
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/entropy.hpp>
 #include <invar/ssl/information/pieces.hpp>
-#include <numbers>
 
 namespace invar::ssl {
 namespace {
-
-const double kLog2PiE = std::log(2 * std::numbers::pi * std::numbers::e);
 
 void check_samples(const char* op, const Tensor& z, std::int64_t least) {
   check_floating(op, z.dtype());

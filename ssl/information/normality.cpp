@@ -64,7 +64,7 @@ NormalTest normal_test(const Tensor& input) {
 }
 
 NormalityReport summarise(const NormalTest& test) {
-  const Tensor valid = eq(test.p_value, test.p_value);
+  const Tensor valid = logical_not(isnan(test.p_value));
   const Tensor p = masked_select(test.p_value, valid);
   NormalityReport report;
   report.units = p.numel();

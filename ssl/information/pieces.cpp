@@ -9,7 +9,6 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ops/view.hpp>
 #include <invar/ssl/information/pieces.hpp>
-#include <numbers>
 
 namespace invar::ssl {
 
@@ -26,7 +25,7 @@ Tensor logdet_entropy_of_rows(const Tensor& x, double beta, double bias) {
   const std::int64_t n = x.size(-2), d = x.size(-1);
   const Tensor regularised =
       to(smaller_gram(x), DType::f64) + eye(std::min(n, d), -1, {DType::f64, x.device()}) * beta;
-  double constant = static_cast<double>(d) * std::log(2 * std::numbers::pi * std::numbers::e) / 2;
+  double constant = static_cast<double>(d) * kLog2PiE / 2;
   if (n < d) constant += static_cast<double>(d - n) * std::log(beta) / 2;
   return to(logdet(regularised) * 0.5 + (constant - bias), x.dtype());
 }

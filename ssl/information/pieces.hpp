@@ -4,6 +4,9 @@
 
 namespace invar::ssl {
 
+/// log(2 pi e): a standard normal's entropy is half of it.
+inline constexpr double kLog2PiE = 2.8378770664093453;
+
 /// x = (z - mean over the samples) / sqrt(n - 1): x^T x is the covariance.
 Tensor centred(const Tensor& z);
 

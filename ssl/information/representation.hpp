@@ -1,6 +1,7 @@
 #pragma once
 // What embeddings look like, without labels: how many dimensions they use, how they decay, how
-// close views are and how evenly samples spread. All take z [n, d], f32 or f64.
+// close views are and how evenly samples spread. z is [n, d] (lidar: [n, views, d]), f32 or
+// f64.
 //
 //   covariance_spectrum    eigenvalues of the covariance, largest first
 //   rankme, lidar          exp(entropy) of normalised spectra: an effective rank in [1, d]

@@ -111,7 +111,8 @@ double permutation_test(std::span<const double> a, std::span<const double> b) {
   check_finite("permutation_test", a, 1);
   check_finite("permutation_test", b, 1);
   const std::size_t n = a.size(), all = n + b.size();
-  check(all <= 24, "permutation_test", "expected at most 24 values in all, got {}", all);
+  check(all <= kMostPermuted, "permutation_test", "expected at most {} values in all, got {}",
+        kMostPermuted, all);
   std::vector<double> values(a.begin(), a.end());
   values.insert(values.end(), b.begin(), b.end());
   const double total = std::accumulate(values.begin(), values.end(), 0.0);

@@ -98,6 +98,12 @@ TEST_CASE("several roots", "[unit]") {
   const Tensor inner = sum(x), outer = inner * 3.0;
   backward({outer, inner}, {});
   CHECK(values(x.grad()) == std::vector<double>{4, 4});
+  // What adding up their gradients would record is not wanted.
+  x.set_grad({});
+  const Tensor gradient = tensor({1.0, 2.0}, kLeaf);
+  backward({x, x}, {gradient, gradient});
+  CHECK(values(x.grad()) == std::vector<double>{2, 4});
+  CHECK_FALSE(x.grad().requires_grad());
 }
 
 TEST_CASE("gradients belong to their leaf alone", "[unit]") {

@@ -161,6 +161,8 @@ TEST_CASE("in place between views of the same bytes", "[unit]") {
   CHECK_THROWS_WITH(div_(whole, x), ContainsSubstring("[div_]"));
   CHECK_THROWS_WITH(add_(whole, tensor({0.5})), ContainsSubstring("[add_] expected integers"));
   CHECK_THROWS_WITH(mul_(whole, 0.5), ContainsSubstring("[mul_] expected a whole number"));
+  CHECK_THROWS_WITH(sub_(whole, 0.5), ContainsSubstring("[sub_] expected a whole number"));
+  CHECK_THROWS_WITH(div_(whole, 2), ContainsSubstring("[div_] expected a floating dtype"));
   CHECK(add_(whole, 3).item() == 5);
 }
 
@@ -186,7 +188,9 @@ TEST_CASE("in place gives what out of place gives", "[unit]") {
     }
     CHECK(values(clamp_(clone(x), 2, 4.5)) == values(clamp(x, 2, 4.5)));
     CHECK(values(add_(clone(x), 0.5)) == values(x + 0.5));
+    CHECK(values(sub_(clone(x), 0.5)) == values(x - 0.5));
     CHECK(values(mul_(clone(x), 0.5)) == values(x * 0.5));
+    CHECK(values(div_(clone(x), 3)) == values(x / 3));
     CHECK(values(fill_(clone(x), 7)) == std::vector<double>(6, 7));
     CHECK(values(zero_(clone(x))) == std::vector<double>(6, 0));
     const Tensor nothing = zeros({0, 3}, {.dtype = dtype});
@@ -498,6 +502,7 @@ TEST_CASE("a printed tensor reads well", "[unit]") {
   CHECK(to_string(Tensor()) == "undefined tensor");
   CHECK(to_string(full({}, 2.5)) == "2.5000  f32 []");
   CHECK(to_string(tensor({1, -2, 30})) == "[ 1., -2., 30.]  f32 [3]");
+  CHECK(to_string(tensor({1, 1e30})) == "[        1., 1.0000e+30]  f32 [2]");
   CHECK(to_string(zeros({0})) == "[]  f32 [0]");
   CHECK(to_string(zeros({2, 0})) == "[[],\n []]  f32 [2, 0]");
   CHECK(to_string(zeros({std::int64_t{1} << 40, 0})).size() < 100);

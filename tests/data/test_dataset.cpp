@@ -443,6 +443,8 @@ TEST_CASE("Data sets refuse pixels and labels that do not fit", "[unit]") {
   CHECK(MemoryDataset(shape, Bytes(4), {-1}, {}).size() == 1);
   const Image grey{shape, Bytes(4)}, colour{{2, 2, 3}, Bytes(12)};
   CHECK_THROWS_AS(ImageListDataset({{grey, 0}, {colour, 0}}, {"a"}), Error);
-  CHECK_THROWS_AS(ImageListDataset({{Image{shape, Bytes(3)}, 0}}, {"a"}), Error);
+  CHECK_THROWS_WITH(ImageListDataset({{grey, 0}, {Image{shape, Bytes(3)}, 0}}, {"a"}),
+                    ContainsSubstring("[ImageListDataset: image 1] expected 4 bytes"));
+  CHECK_THROWS_AS(ImageListDataset({{Image{{1, 1, 4}, Bytes(4)}, 0}}, {"a"}), Error);
   CHECK(ImageListDataset({{grey, 0}, {grey, 0}}, {"a"}).shape() == shape);
 }

@@ -377,6 +377,10 @@ TEST_CASE("Momentum may be switched on and off") {
   sgd.options().momentum = 0;
   CHECK(step() == -3.5);
   CHECK(sgd.state_dict().tensors.empty());
+  sgd.options().dampening = 0.5;  // is momentum's alone
+  CHECK(step() == -4.5);
+  sgd.options().momentum = 0.5;
+  CHECK(step() == -5.5);  // the buffer is made anew, as at the first step
 }
 
 TEST_CASE("Buffers follow the layout that their parameter declares") {

@@ -224,6 +224,15 @@ TEST_CASE("relu: a NaN goes on backward, too", "[unit]") {
   CHECK(sum(x.grad()).item() == 2);
 }
 
+TEST_CASE("clamp of booleans is of f32", "[unit]") {
+  const Tensor x = tensor({0, 1}, {.dtype = DType::boolean});
+  for (const double low : {0.0, 0.5}) {
+    const Tensor y = clamp(x, low, 1);
+    CHECK(y.dtype() == DType::f32);
+    CHECK(sum(y).item() == 1 + low);
+  }
+}
+
 TEST_CASE("elementwise: NaN and infinity are told from numbers", "[unit]") {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
