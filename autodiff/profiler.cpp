@@ -1,17 +1,14 @@
-#include <cxxabi.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <invar/autodiff/profiler.hpp>
 #include <invar/core/allocator.hpp>
 #include <invar/core/autograd/node.hpp>
+#include <invar/core/call_stack.hpp>
 #include <invar/core/cuda/runtime.hpp>
 #include <invar/core/cuda/stream.hpp>
 #include <invar/core/file.hpp>
 #include <invar/ops/kernels.hpp>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 namespace invar {
@@ -62,10 +59,7 @@ double flops_of(const KernelCall& call, Device device) {
 }
 
 std::string type_name(const std::type_info& type) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> text(
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free);
-  std::string full = status == 0 ? text.get() : type.name();
+  std::string full = demangled(type.name());
   full.erase(std::min(full.find('<'), full.size()));
   const auto colon = full.rfind(':');
   return colon == std::string::npos ? full : full.substr(colon + 1);

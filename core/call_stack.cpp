@@ -8,19 +8,22 @@
 #include <string_view>
 
 namespace invar {
-namespace {
 
-using Text = std::unique_ptr<char, decltype(&std::free)>;
+std::string demangled(const std::string& name) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> written(
+      abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
+  return status == 0 ? written.get() : name;
+}
+
+namespace {
 
 /// "program(_ZN5invar3expERKNS_6TensorE+0x1f) [0x5559]" with the function as it is written.
 std::string readable(std::string_view symbol) {
   const std::size_t begin = symbol.find('(') + 1, end = symbol.find('+', begin);
   if (begin == 0 || end == std::string_view::npos) return std::string(symbol);
   const std::string name(symbol.substr(begin, end - begin));
-  int status = 0;
-  const Text written(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
-  if (status != 0) return std::string(symbol);
-  return fmt::format("{}{}{}", symbol.substr(0, begin), written.get(), symbol.substr(end));
+  return fmt::format("{}{}{}", symbol.substr(0, begin), demangled(name), symbol.substr(end));
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 
 namespace invar {
 
+/// A compiler's name of a function or type as it is written in C++; what is none stays as it is.
+std::string demangled(const std::string& name);
+
 class CallStack {
  public:
   /// Nowhere.

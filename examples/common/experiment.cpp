@@ -6,6 +6,8 @@
 #include <invar/core/random.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
 #include <iterator>
+#include <type_traits>
+#include <utility>
 
 #include "scoring.hpp"
 #include "tuning.hpp"
@@ -168,33 +170,44 @@ EncoderOptions read_encoder(const Json& json) {
   return o;
 }
 
+template <class Options>
+Options read_adam(JsonReader& reader, double lr) {
+  Options o{.lr = lr};
+  o.weight_decay = reader.get("weight_decay", o.weight_decay);
+  o.betas = reader.get("betas", o.betas);
+  return o;
+}
+
 OptimizerOptions read_optimizer(const Json& json, std::int64_t batch_size) {
   JsonReader reader(json, "optimizer");
   OptimizerOptions o;
-  o.name = reader.get<std::string>("name", "adamw");
-  check_name("optimizer", o.name, {"sgd", "lars", "lars_clipped", "adam", "adamw"});
+  const auto name = reader.get<std::string>("name", "adamw");
+  check_name("optimizer", name, {"sgd", "lars", "lars_clipped", "adam", "adamw"});
   // "lr_per_256": the rate for a batch of 256, scaled linearly to the batch.
   check(reader.has("lr") != reader.has("lr_per_256"), "optimizer",
         "expected exactly one of \"lr\" and \"lr_per_256\"");
   o.lr = reader.has("lr") ? reader.get("lr", 0.0)
                           : reader.get("lr_per_256", 0.0) * static_cast<double>(batch_size) / 256;
   check(o.lr > 0, "optimizer", "expected a learning rate > 0, got {}", o.lr);
-  if (o.name == "sgd") {
-    o.sgd.lr = o.lr;
-    o.sgd.momentum = reader.get("momentum", o.sgd.momentum);
-    o.sgd.nesterov = reader.get("nesterov", o.sgd.nesterov);
-    o.sgd.weight_decay = reader.get("weight_decay", o.sgd.weight_decay);
-  } else if (o.name.starts_with("lars")) {
-    o.lars.lr = o.lr;
-    o.lars.variant = o.name == "lars" ? LarsVariant::official : LarsVariant::clipped;
-    o.lars.momentum = reader.get("momentum", o.lars.momentum);
-    o.lars.weight_decay = reader.get("weight_decay", o.lars.weight_decay);
-    o.lars.eta = reader.get("eta", o.lars.eta);
+  o.exclude_1d = reader.get("exclude_1d", name.starts_with("lars"));
+  if (name == "sgd") {
+    nn::SGDOptions sgd{.lr = o.lr};
+    sgd.momentum = reader.get("momentum", sgd.momentum);
+    sgd.nesterov = reader.get("nesterov", sgd.nesterov);
+    sgd.weight_decay = reader.get("weight_decay", sgd.weight_decay);
+    o.options = sgd;
+  } else if (name.starts_with("lars")) {
+    nn::LARSOptions lars{.lr = o.lr};
+    lars.variant = name == "lars" ? LarsVariant::official : LarsVariant::clipped;
+    lars.momentum = reader.get("momentum", lars.momentum);
+    lars.weight_decay = reader.get("weight_decay", lars.weight_decay);
+    lars.eta = reader.get("eta", lars.eta);
+    lars.exclude_1d = std::exchange(o.exclude_1d, false);  // from adaptation as well
+    o.options = lars;
+  } else if (name == "adam") {
+    o.options = read_adam<nn::AdamOptions>(reader, o.lr);
   } else {
-    o.adam.lr = o.adamw.lr = o.lr;
-    o.adam.weight_decay = reader.get("weight_decay", o.name == "adam" ? 0 : 1e-2);
-    o.adamw.weight_decay = o.adam.weight_decay;
-    o.adam.betas = o.adamw.betas = reader.get("betas", o.adam.betas);
+    o.options = read_adam<nn::AdamWOptions>(reader, o.lr);
   }
   reader.finish();
   return o;
@@ -299,12 +312,39 @@ std::unique_ptr<ssl::Objective> Experiment::make_objective() const {
   return ssl::make_objective(objective_, embedding_dim());
 }
 
+namespace {
+
+/// `exclude_1d`: parameters of one dimension are a group without weight decay.
+template <class Optimizer, class Options>
+std::unique_ptr<nn::Optimizer> optimizer_of(const nn::Module& model, const Options& options,
+                                            bool exclude_1d) {
+  std::vector<nn::NamedTensor> decaying, others;
+  for (nn::NamedTensor& parameter : model.named_parameters()) {
+    const bool excluded = exclude_1d && parameter.tensor.dim() == 1;
+    (excluded ? others : decaying).push_back(std::move(parameter));
+  }
+  std::vector<typename Optimizer::Group> groups{{std::move(decaying), options}};
+  if (!others.empty()) {
+    groups.push_back({std::move(others), options});
+    groups.back().options.weight_decay = 0;
+  }
+  return std::make_unique<Optimizer>(groups);
+}
+
+}  // namespace
+
 std::unique_ptr<nn::Optimizer> Experiment::make_optimizer(const nn::Module& model) const {
-  const OptimizerOptions& o = optimizer_;
-  if (o.name == "sgd") return std::make_unique<nn::SGD>(model, o.sgd);
-  if (o.name == "adam") return std::make_unique<nn::Adam>(model, o.adam);
-  if (o.name == "adamw") return std::make_unique<nn::AdamW>(model, o.adamw);
-  return std::make_unique<nn::LARS>(model, o.lars);
+  const bool exclude_1d = optimizer_.exclude_1d;
+  const auto make = [&]<class Options>(const Options& o) -> std::unique_ptr<nn::Optimizer> {
+    if constexpr (std::is_same_v<Options, nn::SGDOptions>) {
+      return optimizer_of<nn::SGD>(model, o, exclude_1d);
+    } else if constexpr (std::is_same_v<Options, nn::LARSOptions>) {
+      return optimizer_of<nn::LARS>(model, o, exclude_1d);
+    } else {
+      return optimizer_of<nn::AdamOf<Options>>(model, o, exclude_1d);
+    }
+  };
+  return std::visit(make, optimizer_.options);
 }
 
 std::unique_ptr<nn::Schedule> Experiment::make_schedule(std::int64_t steps_per_epoch) const {

@@ -35,6 +35,7 @@
 #include <invar/ssl/objective.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <variant>
 
 namespace invar::app {
 
@@ -97,12 +98,9 @@ struct EncoderOptions {
 };
 
 struct OptimizerOptions {
-  std::string name;
+  std::variant<nn::SGDOptions, nn::LARSOptions, nn::AdamOptions, nn::AdamWOptions> options;
   double lr;
-  nn::SGDOptions sgd;
-  nn::LARSOptions lars;
-  nn::AdamOptions adam;
-  nn::AdamWOptions adamw;
+  bool exclude_1d;  ///< biases and norms do not decay
 };
 
 struct ScheduleOptions {

@@ -121,18 +121,20 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<double> a,
 
 namespace {
 
-/// How BLAS is told about a matrix.
-struct BlasLayout {
+/// How a library is told about a matrix: by rows, or by columns if transposed.
+struct MatrixLayout {
   bool transposed;
-  int stride;  ///< between rows, or between columns if transposed
+  std::int64_t stride;  ///< between rows, or between columns if transposed
 };
 
-BlasLayout blas_layout(MatrixView<float> x, std::int64_t rows, std::int64_t columns) {
-  // Strides of a dimension of size 1 mean nothing, but BLAS checks them.
-  if ((columns == 1 || x.column_stride == 1) && (rows == 1 || x.row_stride >= columns)) {
-    return {false, static_cast<int>(rows == 1 ? columns : x.row_stride)};
+MatrixLayout layout_of(std::int64_t rows, std::int64_t columns, std::int64_t row_stride,
+                       std::int64_t column_stride) {
+  // Strides of a dimension of size 1 mean nothing, but BLAS checks them, and oneDNN might take them
+  // for a layout.
+  if ((columns == 1 || column_stride == 1) && (rows == 1 || row_stride >= columns)) {
+    return {false, rows == 1 ? columns : row_stride};
   }
-  return {true, static_cast<int>(columns == 1 ? rows : x.column_stride)};
+  return {true, columns == 1 ? rows : column_stride};
 }
 
 bool is_onednns_product(std::int64_t m, std::int64_t n, std::int64_t k) {
@@ -142,7 +144,7 @@ bool is_onednns_product(std::int64_t m, std::int64_t n, std::int64_t k) {
 }
 
 /// c = a b + beta c, in this thread. False if there was no memory for oneDNN's copies.
-bool multiply(bool by_onednn, BlasLayout la, BlasLayout lb, std::int64_t m, std::int64_t n,
+bool multiply(bool by_onednn, MatrixLayout la, MatrixLayout lb, std::int64_t m, std::int64_t n,
               std::int64_t k, const float* a, const float* b, float beta, float* c,
               std::int64_t ldc) {
   if (by_onednn) {
@@ -150,9 +152,10 @@ bool multiply(bool by_onednn, BlasLayout la, BlasLayout lb, std::int64_t m, std:
     return dnnl::sgemm(la.transposed ? 'T' : 'N', lb.transposed ? 'T' : 'N', m, n, k, 1.0f, a,
                        la.stride, b, lb.stride, beta, c, ldc) == dnnl::status::success;
   }
-  const auto op = [](BlasLayout layout) { return layout.transposed ? CblasTrans : CblasNoTrans; };
+  const auto op = [](MatrixLayout layout) { return layout.transposed ? CblasTrans : CblasNoTrans; };
   blas::gemm(op(la), op(lb), static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), a,
-             la.stride, b, lb.stride, beta, c, static_cast<int>(ldc));
+             static_cast<int>(la.stride), b, static_cast<int>(lb.stride), beta, c,
+             static_cast<int>(ldc));
   return true;
 }
 
@@ -168,7 +171,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, MatrixView<float> a, M
   const auto tiles = [&] { return ceil_div(m, rows_per_tile) * ceil_div(n, columns_per_tile); };
   if (tiles() < kEnough) columns_per_tile = kSmall;
   if (tiles() < kEnough) rows_per_tile = kSmall;
-  const BlasLayout la = blas_layout(a, m, k), lb = blas_layout(b, k, n);
+  const MatrixLayout la = layout_of(m, k, a.row_stride, a.column_stride);
+  const MatrixLayout lb = layout_of(k, n, b.row_stride, b.column_stride);
   const bool by_onednn = is_onednns_product(m, n, k);
   std::atomic<bool> done = true;
   for_tiles(m, n, rows_per_tile, columns_per_tile,
@@ -195,12 +199,10 @@ void multiply_bf16(const Tensor& a, std::int64_t a_begin, const Tensor& b, std::
                    const Tensor& bias, const Tensor& out, std::int64_t out_begin) {
   const int rank = out.dim();
   const std::int64_t m = out.shape()[rank - 2], n = out.shape()[rank - 1], k = a.size(-1);
-  // The stride of a dimension of size 1 means nothing, but oneDNN might take it for a layout.
   const auto strides = [&](const Tensor& x, std::int64_t rows, std::int64_t columns) -> Dims {
-    const std::int64_t row = x.strides()[rank - 2], column = x.strides()[rank - 1];
-    const bool by_rows = (columns == 1 || column == 1) && (rows == 1 || row >= columns);
-    if (by_rows) return {rows == 1 ? columns : row, 1};
-    return {1, columns == 1 ? rows : column};
+    const auto [transposed, stride] =
+        layout_of(rows, columns, x.strides()[rank - 2], x.strides()[rank - 1]);
+    return transposed ? Dims{1, stride} : Dims{stride, 1};
   };
   const Dims a_strides = strides(a, m, k), b_strides = strides(b, k, n);
   const auto a_desc = onednn::desc({m, k}, a_strides, DType::bf16);

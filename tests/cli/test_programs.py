@@ -251,6 +251,21 @@ class Programs(SmallRun):
             done = self.run_program("pretrain", config, "--out", run)
             self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_biases_and_norms_may_be_left_out_of_weight_decay(self) -> None:
+        largest = {}
+        for exclude in (False, True):
+            run = self.folder / f"exclude-{exclude}"
+            config = self.with_config(optimizer={"name": "adamw", "lr": 1e-3, "weight_decay": 500, "exclude_1d": exclude})
+            done = self.run_program("pretrain", config, "--out", run)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            _, tensors = read_safetensors(run / "encoder.safetensors")
+            for name in ("conv1.weight", "bn1.weight"):
+                largest[name, exclude] = max(map(abs, array.array("f", tensors[name][2])))
+        # Each step halves what decays.
+        self.assertGreater(largest["bn1.weight", True], 0.9)
+        for decayed in (largest["bn1.weight", False], largest["conv1.weight", True]):
+            self.assertLess(decayed, 0.2)
+
     def test_objectives_of_every_kind_train_and_resume_bit_for_bit(self) -> None:
         for program, objective, tensors in (
                 ("pretrain", {"name": "supcon"}, []),  # labels
