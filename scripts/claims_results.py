@@ -339,7 +339,8 @@ def spearman(pairs: list[tuple[float, float]]) -> float:
 
 def around_images(analysis: dict) -> str:
     """What is measured around an image, at sigma .1 of the normalised input, against linear accuracy."""
-    linear = {row["network"]: row["linear"] for row in rows_of(analysis, "correlation", "encoders") if row["step"] == "end"}
+    linear = {row["network"]: row["linear"] for row in rows_of(analysis, "correlation", "encoders")
+              if row["step"] == "end" and row["group"] != "supcon"}
     affine_rows = where(rows_of(analysis, "affine", "networks"), sigma=0.1)
     normal_rows = where(rows_of(analysis, "normality", "networks"), sigma=0.1, output="encoder")
     if normal_rows:

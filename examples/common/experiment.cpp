@@ -170,14 +170,6 @@ EncoderOptions read_encoder(const Json& json) {
   return o;
 }
 
-template <class Options>
-Options read_adam(JsonReader& reader, double lr) {
-  Options o{.lr = lr};
-  o.weight_decay = reader.get("weight_decay", o.weight_decay);
-  o.betas = reader.get("betas", o.betas);
-  return o;
-}
-
 OptimizerOptions read_optimizer(const Json& json, std::int64_t batch_size) {
   JsonReader reader(json, "optimizer");
   OptimizerOptions o;
@@ -204,10 +196,13 @@ OptimizerOptions read_optimizer(const Json& json, std::int64_t batch_size) {
     lars.eta = reader.get("eta", lars.eta);
     lars.exclude_1d = std::exchange(o.exclude_1d, false);  // from adaptation as well
     o.options = lars;
-  } else if (name == "adam") {
-    o.options = read_adam<nn::AdamOptions>(reader, o.lr);
   } else {
-    o.options = read_adam<nn::AdamWOptions>(reader, o.lr);
+    const auto read = [&](auto adam) {
+      adam.weight_decay = reader.get("weight_decay", adam.weight_decay);
+      adam.betas = reader.get("betas", adam.betas);
+      o.options = adam;
+    };
+    name == "adam" ? read(nn::AdamOptions{.lr = o.lr}) : read(nn::AdamWOptions{.lr = o.lr});
   }
   reader.finish();
   return o;

@@ -264,7 +264,7 @@ class Programs(SmallRun):
         # Each step halves what decays.
         self.assertGreater(largest["bn1.weight", True], 0.9)
         for decayed in (largest["bn1.weight", False], largest["conv1.weight", True]):
-            self.assertLess(decayed, 0.2)
+            self.assertLess(decayed, 0.4)
 
     def test_objectives_of_every_kind_train_and_resume_bit_for_bit(self) -> None:
         for program, objective, tensors in (
