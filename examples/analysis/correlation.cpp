@@ -148,7 +148,7 @@ Json report_correlation(const Study& study, const Json& rows) {
     const auto group = row.at("group").get<std::string>();
     const bool finished = row.at("step") == "end";
     if (finished) methods[group].push_back(&row);
-    if (supervised.contains(group)) continue;  // a control: few labels would decide every order
+    if (supervised.contains(group)) continue;  // controls: a few would decide every order
     every.push_back(&row);
     if (finished) {
       last.push_back(&row);

@@ -38,10 +38,12 @@ Interval mean_interval(std::span<const double> values, double level = 0.95);
 Interval difference_interval(std::span<const double> a, std::span<const double> b,
                              double level = 0.95);
 
+/// How many values permutation_test takes: it goes through every subset.
+inline constexpr std::size_t kMostPermuted = 24;
+
 /// The share of all C(n + m, n) ways to deal the values out to samples of n and m whose means
 /// differ at least as much as those of `a` and `b` do (two-sided, ties counted). n, m >= 1, n + m
 /// <= kMostPermuted.
-inline constexpr std::size_t kMostPermuted = 24;
 double permutation_test(std::span<const double> a, std::span<const double> b);
 
 /// 1, 2, ..: the rank of each value; equal values share the mean of their ranks.
