@@ -363,14 +363,18 @@ def correlation(analysis: dict) -> dict | None:
         return None
     within = {row["diagnostic"]: row for row in where_known(rows_of(analysis, "correlation", "within runs"))}
     methods = [row for row in rows_of(analysis, "correlation", "within methods") if row["encoders"] >= 5]
-    # A diagnostic that some of the networks were measured without has a correlation of other networks.
-    others = sorted((row for row in rows if row not in terms and row["diagnostic"] != "knn"
-                     and row["encoders"] == terms[0]["encoders"]), key=lambda row: -abs(row["rho"]))
+    others = sorted((row for row in rows if row not in terms and row["diagnostic"] != "knn"),
+                    key=lambda row: -abs(row["rho"]))
     intervals = [fisher(row["rho"], row["encoders"]) for row in terms]
     below = verdict([[-high, -low] for low, high in intervals])
     if any(fisher(row["rho"], row["encoders"], 1 - 0.05 / len(terms))[0] > 0 for row in terms):
         below = "no"
     name = lambda row: f"{row['diagnostic'].removeprefix('bound_').replace('_', ' ')} {signed(row['rho'])}"
+
+    def of_fewer(rows: list[dict], most: int) -> str:
+        """Diagnostics that some of the networks were measured without: their correlation is of other networks."""
+        few = [f"{name(row)} ({row['encoders']})" for row in rows if 5 <= row["encoders"] < most]
+        return f"; of fewer (their number in parentheses): {', '.join(few)}" if few else ""
 
     def with_methods(row: dict) -> str:
         own = [r["rho"] for r in where(methods, diagnostic=row["diagnostic"])]
@@ -384,11 +388,13 @@ def correlation(analysis: dict) -> dict | None:
            + ": what is between methods is not what is within one. The intervals take networks and runs for independent, "
              "which those of one method are not. Labelled and unlabelled term are errors of a linear readout "
              "themselves. Diagnostics, of finished encoders, without correction for their number: "
-           + ", ".join(map(with_methods, others)) + around_images(analysis))
+           + ", ".join(map(with_methods, where(others, encoders=terms[0]["encoders"])))
+           + of_fewer(others, terms[0]["encoders"]) + around_images(analysis))
     if pooled := where_known(rows_of(analysis, "correlation", "all checkpoints")):
         most = max(row["encoders"] for row in pooled)
         why += (f". Over all {most} checkpoints of all runs, time and method mixed: "
-                + ", ".join(map(name, sorted(where(pooled, encoders=most), key=lambda row: -abs(row["rho"])))))
+                + ", ".join(map(name, sorted(where(pooled, encoders=most), key=lambda row: -abs(row["rho"]))))
+                + of_fewer(pooled, most))
     return {"ours": "Spearman's rho with linear accuracy, finished encoders: " + ", ".join(map(with_methods, terms))
                     + ("; checkpoints within a run, where both change with time, mean over runs [95 %]: "
                        + ", ".join(f"{name(r)} {cell(interval(r['low'], r['high']))}" for r in along) if along else ""),
