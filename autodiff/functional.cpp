@@ -24,6 +24,9 @@ Evaluation evaluate(const char* op, const TensorsFunction& f, const Tensors& inp
                                                          : x.detach().requires_grad_());
   }
   e.outputs = f(e.inputs);
+  for (const Tensor& y : e.outputs) {
+    check(is_floating(y.dtype()), op, "expected outputs of floating dtypes, got {}", y.dtype());
+  }
   return e;
 }
 

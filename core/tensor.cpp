@@ -124,6 +124,20 @@ Tensor from_blob(void* data, const Dims& shape, TensorOptions options,
 }
 
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, std::int64_t offset) {
+  check(shape.size() == strides.size(), "alias", "expected a stride per dimension, got {} for {}",
+        strides, shape);
+  std::int64_t first = offset, last = offset;  // elements of the storage that it reaches
+  bool inside = true;
+  for (int d = 0; d < shape.size(); ++d) {
+    std::int64_t reach = 0;
+    std::int64_t& end = strides[d] < 0 ? first : last;
+    inside = inside && !__builtin_mul_overflow(shape[d] - 1, strides[d], &reach) &&
+             !__builtin_add_overflow(end, reach, &end);
+  }
+  const auto elements = static_cast<std::int64_t>(x.storage()->bytes() / size_of(x.dtype()));
+  check((inside && first >= 0 && last < elements) || numel_of(shape) == 0, "alias",
+        "expected elements inside of a storage of {}, got shape {}, strides {} and offset {}",
+        elements, shape, strides, offset);
   return Tensor(make_intrusive<TensorImpl>(x.storage(), offset, shape, strides, x.dtype()));
 }
 

@@ -175,8 +175,8 @@ inline Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options())
 Tensor from_blob(void* data, const Dims& shape, TensorOptions options = {},
                  std::function<void()> deleter = {});
 
-/// Another view of x's storage without history; every element must lie inside the storage. The
-/// views of ops/view.hpp are built on it and record their gradients.
+/// Another view of x's storage without history; Error if not every element lies inside. The views
+/// of ops/view.hpp are built on it and record their gradients.
 Tensor alias(const Tensor& x, const Dims& shape, const Dims& strides, std::int64_t offset);
 
 /// Values as nested brackets, long dimensions shortened, then dtype, shape and grad_fn.

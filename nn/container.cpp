@@ -3,8 +3,8 @@
 namespace invar::nn {
 
 Module& Sequential::operator[](std::size_t i) {
-  check(i < modules_.size(), "Sequential", "expected an index below {}, got {}", modules_.size(),
-        i);
+  check(i < modules_.size(), "Sequential", "expected the index of one of {} modules, got {}",
+        modules_.size(), i);
   return modules_[i].module();
 }
 

@@ -51,6 +51,7 @@ class AveragingBatchNorms {
 }  // namespace
 
 void ema_update_(Module& average, const Module& model, double decay) {
+  check(decay >= 0 && decay <= 1, "ema_update_", "expected a decay in [0, 1], got {}", decay);
   NoGrad guard;
   const auto [averages, models] = pairs(average.named_parameters(), model.named_parameters());
   const auto [copies, buffers] = pairs(average.named_buffers(), model.named_buffers());

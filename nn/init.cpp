@@ -15,7 +15,8 @@ double fan_of(const Tensor& x, FanMode mode) {
 }
 
 double kaiming_std(const Tensor& x, const KaimingOptions& options) {
-  return gain(options.nonlinearity, options.negative_slope) / std::sqrt(fan_of(x, options.mode));
+  const double fan = fan_of(x, options.mode);
+  return fan > 0 ? gain(options.nonlinearity, options.negative_slope) / std::sqrt(fan) : 0;
 }
 
 double xavier_std(const Tensor& x, double gain) {

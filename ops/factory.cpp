@@ -3,6 +3,7 @@
 #include <invar/ops/convert.hpp>
 #include <invar/ops/factory.hpp>
 #include <invar/ops/kernels.hpp>
+#include <new>
 
 namespace invar {
 namespace {
@@ -67,10 +68,10 @@ Tensor arange(double start, double end, double step, TensorOptions options) {
 }
 
 Tensor linspace(double start, double end, std::int64_t steps, TensorOptions options) {
-  check(steps >= 1, "linspace", "expected at least one step, got {}", steps);
+  check(steps >= 0, "linspace", "expected a number of steps, got {}", steps);
   check(std::isfinite(end - start), "linspace",
         "expected ends a finite distance apart, got {} and {}", start, end);
-  const double step = steps == 1 ? 0 : (end - start) / static_cast<double>(steps - 1);
+  const double step = steps > 1 ? (end - start) / static_cast<double>(steps - 1) : 0;
   Tensor out = uninitialised({steps}, options);
   kernel(&Kernels::arange, out.device(), "linspace")(start, step, out);
   // start + (n-1) step may miss the end by a rounding error.
@@ -82,7 +83,7 @@ Tensor linspace(double start, double end, std::int64_t steps, TensorOptions opti
 }
 
 Tensor eye(std::int64_t n, std::int64_t m, TensorOptions options) {
-  if (m < 0) m = n;
+  if (m == -1) m = n;
   Tensor out = uninitialised({n, m}, options);
   kernel(&Kernels::fill, out.device(), "eye")(0, out);
   if (std::min(n, m) > 0) {
@@ -122,8 +123,12 @@ Tensor randperm(std::int64_t n, Generator& generator) {
   check(n >= 0, "randperm", "expected n >= 0, got {}", n);
   Tensor out = empty({n}, {.dtype = DType::i64});  // says so where there is no room
   const GeneratorState at = generator.reserve(static_cast<std::uint64_t>(n), 8);
-  const auto order = random_permutation(at.seed, at.offset, static_cast<std::uint64_t>(n));
-  std::copy(order.begin(), order.end(), out.data<std::int64_t>());
+  try {
+    const auto order = random_permutation(at.seed, at.offset, static_cast<std::uint64_t>(n));
+    std::copy(order.begin(), order.end(), out.data<std::int64_t>());
+  } catch (const std::bad_alloc&) {
+    fail("randperm", "out of memory: expected room for 24 bytes for each of {} numbers", n);
+  }
   return out;
 }
 

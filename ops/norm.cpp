@@ -257,7 +257,9 @@ Tensor layer_norm(const Tensor& input, const Dims& normalized_shape, const Tenso
   const Tensor x = autocast(kOp, input);
   check_floating(kOp, x.dtype());
   const int lead = x.dim() - normalized_shape.size();
-  bool fits = lead >= 0 && !normalized_shape.empty();
+  check(!normalized_shape.empty(), kOp,
+        "expected a normalized_shape of at least one dimension, got {}", normalized_shape);
+  bool fits = lead >= 0;
   for (int i = 0; fits && i < normalized_shape.size(); ++i) {
     fits = x.shape()[lead + i] == normalized_shape[i];
   }

@@ -63,6 +63,11 @@ Tensor argmax(const Tensor& x);
 /// First index of the smallest value.
 Tensor argmin(const Tensor& x, int dim, bool keepdim = false);
 Tensor argmin(const Tensor& x);
+/// `true` would be the dimension: write max(x, dim, true).
+ValuesAndIndices max(const Tensor& x, std::same_as<bool> auto keepdim) = delete;
+ValuesAndIndices min(const Tensor& x, std::same_as<bool> auto keepdim) = delete;
+Tensor argmax(const Tensor& x, std::same_as<bool> auto keepdim) = delete;
+Tensor argmin(const Tensor& x, std::same_as<bool> auto keepdim) = delete;
 
 /// The elements along a dimension in ascending order, and where they stood. Equal elements keep
 /// their order; NaNs come last (descending: first).
@@ -70,6 +75,9 @@ ValuesAndIndices sort(const Tensor& x, int dim = -1, bool descending = false);
 /// The k largest elements, largest first (or the k smallest, smallest first): the beginning of what
 /// sort gives, so of equal elements the earlier one comes first.
 ValuesAndIndices topk(const Tensor& x, std::int64_t k, int dim = -1, bool largest = true);
+/// `true` would be the dimension: write sort(x, -1, true), topk(x, k, -1, false).
+ValuesAndIndices sort(const Tensor& x, std::same_as<bool> auto descending) = delete;
+ValuesAndIndices topk(const Tensor& x, std::int64_t k, std::same_as<bool> auto largest) = delete;
 
 /// e^x / sum e^x along a dimension, without overflow. NaN where a line is all -inf or has +inf.
 Tensor softmax(const Tensor& x, int dim);
@@ -79,5 +87,6 @@ Tensor log_softmax(const Tensor& x, int dim);
 Tensor cumsum(const Tensor& x, int dim);
 /// x / max(|x|_2, eps), the norm taken along a dimension.
 Tensor normalize(const Tensor& x, int dim = 1, double eps = 1e-12);
+Tensor normalize(const Tensor& x, std::floating_point auto eps) = delete;
 
 }  // namespace invar

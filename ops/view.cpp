@@ -197,10 +197,12 @@ Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std
 
 Tensor narrow(const Tensor& x, int dim, std::int64_t start, std::int64_t length) {
   const int d = wrap_dim(dim, x.dim(), "narrow");
-  check(x.dim() > 0 && start >= 0 && length >= 0 && start <= x.shape()[d] - length, "narrow",
+  const std::int64_t n = x.dim() > 0 ? x.shape()[d] : 0;
+  const std::int64_t first = start < 0 ? start + n : start;
+  check(x.dim() > 0 && first >= 0 && length >= 0 && first <= n - length, "narrow",
         "expected a range inside dimension {} of {}, got start {} and length {}", dim, x.shape(),
         start, length);
-  return slice(x, d, start, start + length);
+  return slice(x, d, first, first + length);
 }
 
 Tensor select(const Tensor& x, int dim, std::int64_t index) {

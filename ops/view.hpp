@@ -28,7 +28,7 @@ Tensor expand(const Tensor& x, const Dims& shape);
 /// Elements start, start + step, ... below end of one dimension. Negative bounds count from the
 /// end, bounds beyond it are clamped; step >= 1.
 Tensor slice(const Tensor& x, int dim, std::int64_t start, std::int64_t end, std::int64_t step = 1);
-/// `length` elements from `start`; Error if they do not exist.
+/// `length` elements from `start` (negative: from the end); Error if they do not exist.
 Tensor narrow(const Tensor& x, int dim, std::int64_t start, std::int64_t length);
 /// One element of a dimension, which disappears.
 Tensor select(const Tensor& x, int dim, std::int64_t index);

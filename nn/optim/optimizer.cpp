@@ -90,6 +90,8 @@ std::vector<Optimizer::ParameterState> Optimizer::restored(const OptimizerState&
     known.insert(lr_key(i));
     check(state.numbers.contains(lr_key(i)), kLoad,
           "expected the state of {} groups of parameters, got no '{}'", groups(), lr_key(i));
+    const double lr = state.numbers.at(lr_key(i));
+    check(lr >= 0, kLoad, "expected a learning rate of at least 0 as '{}', got {}", lr_key(i), lr);
   }
   std::vector<ParameterState> fresh;
   for (const ParameterState& now : states_) {

@@ -154,6 +154,7 @@ class OptimizerOf : public Optimizer {
   OptimizerOf(std::string kind, const std::vector<Group>& groups) : Optimizer(std::move(kind)) {
     check(!groups.empty(), kind_, "expected at least one group of parameters, got none");
     for (const Group& group : groups) {
+      check(group.lr_scale >= 0, kind_, "expected lr_scale >= 0, got {}", group.lr_scale);
       options_.push_back(group.options);
       lr_scales_.push_back(group.lr_scale);
       add_group(options_.size() - 1, group.parameters);

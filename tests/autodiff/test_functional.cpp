@@ -142,5 +142,7 @@ TEST_CASE("functional derivatives refuse what does not fit", "[gradcheck]") {
                     ContainsSubstring("[hessian] expected a function with a one-"));
   CHECK_THROWS_WITH(jacobian(f, {zeros({2}, {.dtype = DType::i64})}),
                     ContainsSubstring("floating"));
+  CHECK_THROWS_WITH(jacobian([](const Tensors& in) { return argmax(in[0]); }, {x}),
+                    ContainsSubstring("[jacobian] expected outputs of floating dtypes, got i64"));
   CHECK(jacobian(f, {zeros({0}, kF64)})[0].shape() == Dims{0, 0});
 }

@@ -76,6 +76,23 @@ TEST_CASE("views share memory, copies do not", "[unit]") {
   CHECK(values(x)[7] == 7);
 }
 
+TEST_CASE("an alias stays inside of its storage", "[unit]") {
+  const Tensor x = arange(0, 6);
+  CHECK(values(alias(x, {2, 2}, {-2, 1}, 4)) == std::vector<double>{4, 5, 2, 3});
+  CHECK(values(alias(x, {3}, {0}, 5)) == std::vector<double>{5, 5, 5});
+  CHECK(alias(x, {0, 9}, {100, 100}, 6).numel() == 0);
+  const std::int64_t far = std::numeric_limits<std::int64_t>::max();
+  struct Case {
+    Dims shape, strides;
+    std::int64_t offset;
+  };
+  for (const auto& [shape, strides, offset] :
+       {Case{{3}, {3}, 0}, Case{{1}, {1}, 6}, Case{{1}, {1}, -1}, Case{{2}, {-1}, 0},
+        Case{{3}, {far}, 0}, Case{{2, 2}, {far, 1}, far}, Case{{2}, {1, 1}, 0}}) {
+    CHECK_THROWS_WITH(alias(x, shape, strides, offset), ContainsSubstring("[alias] expected"));
+  }
+}
+
 TEST_CASE("reshape infers one size", "[unit]") {
   const Tensor x = iota({2, 6});
   CHECK(reshape(x, {-1}).shape() == Dims{12});
@@ -105,6 +122,9 @@ TEST_CASE("slices clamp, step and count from the end", "[unit]") {
   CHECK_THROWS_WITH(slice(x, 0, 0, 5, 0), ContainsSubstring("a step of at least 1, got 0"));
   CHECK_THROWS_WITH(slice(x, 1, 0, 5),
                     ContainsSubstring("[slice] expected a dimension in [-1, 0]"));
+  CHECK(values(narrow(x, 0, -3, 2)) == std::vector<double>{7, 8});
+  CHECK_THROWS_WITH(narrow(x, 0, -3, 4), ContainsSubstring("[narrow] expected a range inside"));
+  CHECK_THROWS_WITH(narrow(x, 0, -11, 1), ContainsSubstring("[narrow] expected a range inside"));
   CHECK_THROWS_WITH(narrow(x, 0, 8, 3), ContainsSubstring("[narrow] expected a range inside"));
   CHECK_THROWS_WITH(narrow(x, 0, 1, far), ContainsSubstring("[narrow] expected a range inside"));
   CHECK_THROWS_WITH(select(x, 0, 10), ContainsSubstring("[select] expected an index in [-10, 10)"));
@@ -438,6 +458,7 @@ TEST_CASE("factories", "[unit]") {
   CHECK(arange(0, -5).numel() == 0);
   CHECK(values(linspace(0, 1, 3)) == std::vector<double>{0, 0.5, 1});
   CHECK(values(linspace(2, 5, 1)) == std::vector<double>{2});
+  CHECK(linspace(2, 5, 0).shape() == Dims{0});
   CHECK(linspace(0, 0.3, 7, {.dtype = DType::f64}).data<double>()[6] == 0.3);
   CHECK(values(eye(2, 3)) == std::vector<double>{1, 0, 0, 0, 1, 0});
   CHECK(eye(0).shape() == Dims{0, 0});
@@ -452,7 +473,8 @@ TEST_CASE("factories", "[unit]") {
   CHECK_THROWS_AS(zeros({std::int64_t{1} << 62, 16}), Error);
   CHECK_THROWS_WITH(arange(0, 1, 0), ContainsSubstring("a step other than 0"));
   CHECK_THROWS_WITH(arange(0, 1e300), ContainsSubstring("at most 2^60"));
-  CHECK_THROWS_WITH(linspace(0, 1, 0), ContainsSubstring("at least one step"));
+  CHECK_THROWS_WITH(linspace(0, 1, -1), ContainsSubstring("a number of steps, got -1"));
+  CHECK_THROWS_AS(eye(2, -2), Error);
   CHECK_THROWS_WITH(linspace(-1e308, 1e308, 3), ContainsSubstring("a finite distance apart"));
   CHECK_THROWS_WITH(ones({1}, {.dtype = DType::i64, .requires_grad = true}),
                     ContainsSubstring("expected a floating dtype, got i64"));

@@ -356,6 +356,7 @@ TEST_CASE("An average follows the model, buffers included") {
 
   Affine other;
   CHECK_THROWS_AS(nn::ema_update_(other, net, 0.5), Error);
+  CHECK_THROWS_AS(nn::ema_update_(average.model(), net, 7), Error);
   CHECK_THROWS_AS(nn::Ema<Net>(net, 1.5), Error);
   CHECK_THROWS_AS(average.set_decay(3), Error);
 }

@@ -146,6 +146,8 @@ TEST_CASE("Layers start as PyTorch's") {
   CHECK_FALSE(nn::Linear(2, 3, false).bias.defined());
   CHECK(nn::Linear(2, 3, false).named_parameters().size() == 1);
   CHECK_THROWS_AS(nn::Conv2d(3, 4, 3, {.groups = 2}), Error);
+  CHECK(values_of(nn::Linear(0, 2)(ones({1, 0}))) == std::vector<double>{0, 0});
+  CHECK(nn::Conv2d(0, 2, 3)(ones({1, 4, 4, 0})).shape() == Dims{1, 2, 2, 2});
   manual_seed(2);
   CHECK(values_of(nn::Linear(100, 300).weight) == values_of(linear.weight));
 }

@@ -319,6 +319,10 @@ TEST_CASE("Impossible options and parameters are refused") {
              }),
              ContainsSubstring("'0' twice"));
   CHECK_THAT(message_of([&] {
+               nn::SGD(std::vector<nn::SGD::Group>{{Tensors{p}, {}, -1}});
+             }),
+             ContainsSubstring("expected lr_scale >= 0, got -1"));
+  CHECK_THAT(message_of([&] {
                nn::SGD({p, p}, {});
              }),
              ContainsSubstring("got '0' and '1', which are one tensor"));
@@ -419,6 +423,11 @@ TEST_CASE("The state of another optimiser is refused and changes nothing") {
   bad = good;
   bad.numbers.erase("lr/0");
   CHECK_THROWS_AS(sgd.load_state_dict(bad), Error);
+  for (const double lr : {-1.0, std::nan("")}) {
+    bad.numbers["lr/0"] = lr;
+    CHECK_THAT(message_of([&] { sgd.load_state_dict(bad); }),
+               ContainsSubstring("a learning rate of at least 0 as 'lr/0'"));
+  }
   CHECK(sgd.state_dict().numbers == good.numbers);
 }
 

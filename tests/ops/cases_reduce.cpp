@@ -371,6 +371,18 @@ OpCases cases() {
 
 }  // namespace
 
+// A flag in the dimension's place does not compile.
+template <class... Args>
+concept CanSort = requires(const Tensor& x, Args... args) {
+  invar::sort(x, args...);
+};
+static_assert(CanSort<int, bool> && !CanSort<bool>);
+template <class... Args>
+concept CanArgmax = requires(const Tensor& x, Args... args) {
+  argmax(x, args...);
+};
+static_assert(CanArgmax<int, bool> && !CanArgmax<bool>);
+
 TEST_CASE("reduce: gradients", "[gradcheck]") { check_gradients(cases()); }
 TEST_CASE("reduce: values, f32, layouts", "[unit]") { check_values(cases()); }
 TEST_CASE("reduce: on a GPU", "[cuda]") { check_on_gpu(cases()); }
