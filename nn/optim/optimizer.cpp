@@ -16,7 +16,7 @@ constexpr const char* kLoad = "Optimizer::load_state_dict";
 }  // namespace
 
 ParameterList::ParameterList(const Tensors& tensors) {
-  for (const Tensor& tensor : tensors) list.push_back({std::to_string(list.size()), tensor});
+  for (const Tensor& tensor : tensors) list.push_back({"", tensor});
 }
 
 void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
@@ -24,7 +24,8 @@ void Optimizer::add_group(std::size_t group, const ParameterList& parameters) {
         group);
   std::set<std::string> names;
   for (const ParameterState& state : states_) names.insert(state.parameter.name);
-  for (const NamedTensor& parameter : parameters.list) {
+  for (NamedTensor parameter : parameters.list) {
+    if (parameter.name.empty()) parameter.name = std::to_string(states_.size());
     const DType dtype = parameter.tensor.dtype();
     check(parameter.tensor.is_leaf() && (dtype == DType::f32 || dtype == DType::f64), kind_,
           "expected leaves of dtype f32 or f64 as parameters, got '{}', {} of dtype {}: for bf16, "

@@ -31,8 +31,8 @@
 
 namespace invar::nn {
 
-/// The parameters of a group: those of a module, a list of named ones, or plain tensors (named "0",
-/// "1", ...).
+/// The parameters of a group: those of a module, a list of named ones, or plain tensors, which
+/// the optimiser names by their number among all of its parameters ("0", "1", ...).
 struct ParameterList {
   ParameterList(const Module& module) : list(module.named_parameters()) {}
   ParameterList(std::vector<NamedTensor> named) : list(std::move(named)) {}

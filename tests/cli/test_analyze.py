@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 import xml.etree.ElementTree
 
@@ -517,6 +518,9 @@ class Analyze(unittest.TestCase):
         run("git", "config", "user.email", "somebody@localhost")
         run("git", "add", "-A")
         run("git", "commit", "-q", "-m", "Sources")
+        lock = root / ".git" / "index.lock"
+        lock.touch()  # as if another driver were committing, for longer than a cell takes
+        threading.Timer(4, lock.unlink).start()
         run(*driver, "tune", "--commit", "--bin", BIN)
         run(*driver, "run", "--commit", "--bin", BIN)
 

@@ -273,6 +273,11 @@ TEST_CASE("Groups have options of their own, and the rate scales") {
   sgd.options(1).weight_decay = 0;
   sgd.step();
   CHECK_THAT(values_of(b)[0], WithinAbs(0.7, 1e-15));
+
+  nn::SGD unnamed(std::vector<nn::SGD::Group>{{Tensors{a}, {}}, {Tensors{b}, {}}});
+  unnamed.step();
+  CHECK(unnamed.state_dict().numbers.contains("steps/0"));
+  CHECK(unnamed.state_dict().numbers.contains("steps/1"));
 }
 
 TEST_CASE("A step that found no memory can be taken again") {
@@ -315,9 +320,10 @@ TEST_CASE("Impossible options and parameters are refused") {
   turned.requires_grad_();
   CHECK_THAT(message_of([&] { nn::SGD({turned}, {}); }), ContainsSubstring("dense"));
   CHECK_THAT(message_of([&] {
-               nn::SGD(std::vector<nn::SGD::Group>{{Tensors{p}, {}}, {Tensors{p}, {}}});
+               const std::vector<nn::NamedTensor> named{{"a", p}};
+               nn::SGD(std::vector<nn::SGD::Group>{{named, {}}, {named, {}}});
              }),
-             ContainsSubstring("'0' twice"));
+             ContainsSubstring("'a' twice"));
   CHECK_THAT(message_of([&] {
                nn::SGD(std::vector<nn::SGD::Group>{{Tensors{p}, {}, -1}});
              }),
