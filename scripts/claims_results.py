@@ -392,11 +392,11 @@ def correlation(analysis: dict) -> dict | None:
              "themselves. Diagnostics, of finished encoders, without correction for their number: "
            + ", ".join(map(with_methods, where(others, encoders=terms[0]["encoders"])))
            + of_fewer(others, terms[0]["encoders"]) + around_images(analysis))
-    if pooled := where_known(rows_of(analysis, "correlation", "all checkpoints")):
+    if pooled := sorted(where_known(rows_of(analysis, "correlation", "all checkpoints")),
+                        key=lambda row: -abs(row["rho"])):
         most = max(row["encoders"] for row in pooled)
         why += (f". Over all {most} checkpoints of all runs, time and method mixed: "
-                + ", ".join(map(name, sorted(where(pooled, encoders=most), key=lambda row: -abs(row["rho"]))))
-                + of_fewer(pooled, most))
+                + ", ".join(map(name, where(pooled, encoders=most))) + of_fewer(pooled, most))
     return {"ours": "Spearman's rho with linear accuracy, finished encoders: " + ", ".join(map(with_methods, terms))
                     + ("; checkpoints within a run, where both change with time, mean over runs [95 %]: "
                        + ", ".join(f"{name(r)} {cell(interval(r['low'], r['high']))}" for r in along) if along else ""),
