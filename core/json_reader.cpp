@@ -72,6 +72,9 @@ Json parse_json(std::string_view text, std::string_view source) {
     }
     return true;
   };
+  // The parser takes it for the end.
+  check(text.find('\0') == std::string_view::npos, "json",
+        "expected JSON in '{}', got text with a NUL character", source);
   try {
     return Json::parse(text, inspect, /*allow_exceptions=*/true, /*ignore_comments=*/true);
   } catch (const Json::exception& error) {

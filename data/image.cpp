@@ -91,7 +91,8 @@ void limit_jpeg_scans(j_common_ptr jpeg) {
   std::longjmp(errors->jump, 1);
 }
 
-/// One per thread: making one costs as much as decoding a small image.
+/// One per image: what stays in a decoder that is used again, tables above all, would stand in for
+/// what the next file lacks.
 struct JpegReader {
   jpeg_decompress_struct jpeg{};
   JpegErrors errors{};
@@ -110,11 +111,8 @@ struct JpegReader {
 
 bool read_jpeg_header(JpegReader& reader, const std::uint8_t* data, std::size_t size) {
   if (setjmp(reader.errors.jump)) return false;
-  if (reader.jpeg.mem == nullptr) {
-    jpeg_create_decompress(&reader.jpeg);
-    reader.jpeg.progress = &reader.progress;
-  }
-  jpeg_abort_decompress(&reader.jpeg);  // whatever became of the image before
+  jpeg_create_decompress(&reader.jpeg);
+  reader.jpeg.progress = &reader.progress;
   jpeg_mem_src(&reader.jpeg, data, size);
   jpeg_read_header(&reader.jpeg, TRUE);
   return true;
@@ -216,7 +214,7 @@ void check_image(std::string_view op, const Image& image) {
 Image decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name,
                   const DecodeOptions& options) {
   constexpr std::string_view kOp = "decode_jpeg";
-  thread_local JpegReader reader;
+  JpegReader reader;
   check(read_jpeg_header(reader, bytes.data(), bytes.size()), kOp,
         "{}: expected a JPEG file, got {} bytes that are not one ({})", name, bytes.size(),
         reader.errors.message);

@@ -13,6 +13,8 @@ namespace {
 // Small enough to share one batch among workers, large enough that taking a chunk costs nothing.
 constexpr std::int64_t kChunk = 32;
 
+constexpr std::size_t kMostViews = 255;  // a ViewKey numbers them up to 254
+
 // Views use the streams from 2^56 on (Pipeline::draw), tensors use stream 0.
 constexpr std::uint64_t kShuffleStream = 1;
 
@@ -60,6 +62,8 @@ Loader::Loader(DatasetPtr dataset, std::vector<Pipeline> views, LoaderOptions op
       workspace_(std::make_unique<Workspace>()) {
   check(dataset_ != nullptr, "Loader", "expected a data set, got a null pointer");
   check(!pipelines_.empty(), "Loader", "expected at least one pipeline of transforms");
+  check(pipelines_.size() <= kMostViews, "Loader", "expected at most {} views, got {}", kMostViews,
+        pipelines_.size());
   check(options_.batch_size >= 1, "Loader", "expected batch_size >= 1, got {}",
         options_.batch_size);
   check(options_.prefetch >= 1, "Loader", "expected prefetch >= 1, got {}", options_.prefetch);
@@ -267,6 +271,13 @@ void Loader::make_chunk(Job& job, std::int64_t chunk, Workspace& workspace) cons
       const std::size_t size = view_shapes_[v].size();
       float* const out = batch.views[v].data<float>() + static_cast<std::size_t>(i) * size;
       pipeline.apply(image, workspace.params, workspace.canvas, {out, size});
+      // A view of as many numbers may still be of another shape.
+      const ImageShape made = workspace.canvas.shape(), &expected = view_shapes_[v];
+      check(made == expected, "Loader",
+            "expected a view [{},{},{}], got [{},{},{}] of an image [{},{},{}]: are all images of "
+            "the shape that Dataset::shape() tells?",
+            expected.height, expected.width, expected.channels, made.height, made.width,
+            made.channels, shape.height, shape.width, shape.channels);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <invar/data/pipeline.hpp>
 #include <invar/ops/functors/image.hpp>
 #include <invar/ops/view.hpp>
@@ -46,7 +47,13 @@ std::vector<std::string> Pipeline::param_names() const {
   return names;
 }
 
+void Pipeline::check_params(std::size_t count) const {
+  check(count == static_cast<std::size_t>(param_count_), "Pipeline",
+        "expected room for {} parameters, as param_count() says, got {}", param_count_, count);
+}
+
 void Pipeline::draw(const ViewKey& key, ImageShape in, std::span<float> params) const {
+  check_params(params.size());
   check(key.epoch >= 0 && key.epoch < 1 << 24 && key.index >= 0 &&
             key.index < std::int64_t{1} << 32 && key.view >= 0 && key.view < 255,
         "Pipeline", "expected epoch < 2^24, index < 2^32 and view < 255, got {}, {} and {}",
@@ -65,6 +72,7 @@ void Pipeline::draw(const ViewKey& key, ImageShape in, std::span<float> params) 
 
 void Pipeline::apply(const Image& image, std::span<const float> params, Canvas& canvas,
                      std::span<float> out) const {
+  check_params(params.size());
   canvas.reset(image);
   std::size_t begin = 0;
   for (std::size_t t = 0; t < transforms_.size(); ++t) {
@@ -183,12 +191,16 @@ std::optional<Range> get_jitter(JsonReader& reader, const char* key, bool is_hue
 }
 
 std::vector<float> get_floats(JsonReader& reader, const char* key, const Json& value) {
-  if (value.is_number()) return {value.get<float>()};
+  if (value.is_number()) return get_floats(reader, key, Json::array({value}));
   const bool numbers = value.is_array() && std::all_of(value.begin(), value.end(),
                                                        [](const Json& x) { return x.is_number(); });
   check(numbers, reader.where(), "expected \"{}\" as a number or a list of numbers, got {}", key,
         excerpt(value));
-  return value.get<std::vector<float>>();
+  const auto floats = value.get<std::vector<float>>();
+  for (const float x : floats) {
+    check(std::isfinite(x), reader.where(), "expected finite numbers in \"{}\", got {}", key, x);
+  }
+  return floats;
 }
 
 TransformPtr make_random_resized_crop(JsonReader& reader) {

@@ -62,6 +62,8 @@ class Pipeline {
   const std::vector<TransformPtr>& transforms() const { return transforms_; }
 
  private:
+  void check_params(std::size_t count) const;
+
   std::vector<TransformPtr> transforms_;
   std::vector<std::size_t> param_sizes_;
   int param_count_ = 0;

@@ -212,8 +212,18 @@ void Canvas::copy_to(float* __restrict out) {
 
 // ---- Geometry -----------------------------------------------------------------------------------
 
+void check_box(const char* op, const Box& box, ImageShape image) {
+  const auto fits = [](int begin, int size, int limit) {
+    return begin >= 0 && begin < limit && size >= 1 && size <= limit - begin;
+  };
+  check(fits(box.top, box.height, image.height) && fits(box.left, box.width, image.width), op,
+        "expected a box inside the image of {} x {} pixels, got {} x {} from row {} and column {}",
+        image.height, image.width, box.height, box.width, box.top, box.left);
+}
+
 void resized_crop(Canvas& canvas, const Box& box, int height, int width,
                   Interpolation interpolation) {
+  check_box("resized_crop", box, canvas.shape());
   thread_local Taps across, down;
   compute_taps(across, box.width, width, interpolation);
   compute_taps(down, box.height, height, interpolation);
@@ -264,6 +274,7 @@ void resized_crop(Canvas& canvas, const Box& box, int height, int width,
 }
 
 void crop(Canvas& canvas, const Box& box) {
+  check_box("crop", box, canvas.shape());
   const int width = canvas.shape().width;
   const ImageShape shape{box.height, box.width, canvas.shape().channels};
   float* out = canvas.spare(shape).data();
@@ -418,6 +429,7 @@ void gaussian_blur(Canvas& canvas, int kernel_size, float sigma) {
 }
 
 void erase(Canvas& canvas, const Box& box, std::span<const float> value) {
+  check_box("erase", box, canvas.shape());
   const int width = canvas.shape().width;
   for (int c = 0; c < canvas.shape().channels; ++c) {
     float* row = canvas.plane(c).data() + std::ptrdiff_t{box.top} * width + box.left;

@@ -66,13 +66,16 @@ struct Box {
   int width = 0;
 };
 
+/// Error unless the box lies inside the image and is not empty.
+void check_box(const char* op, const Box& box, ImageShape image);
+
 /// Crops to `box` and resizes the crop to height x width, with antialiasing: where an axis shrinks
-/// by a factor s, the kernel is stretched by s. The bicubic kernel has a = -1/2. The box lies
-/// inside the image.
+/// by a factor s, the kernel is stretched by s. The bicubic kernel has a = -1/2. Error unless the
+/// box lies inside the image.
 void resized_crop(Canvas& canvas, const Box& box, int height, int width,
                   Interpolation interpolation);
 
-/// Cuts out `box`, which lies inside the image.
+/// Cuts out `box`. Error unless it lies inside the image.
 void crop(Canvas& canvas, const Box& box);
 
 /// Mirrors left and right.
@@ -101,7 +104,7 @@ void solarize(Canvas& canvas, float threshold);
 /// odd, kernel_size / 2 < height and width.
 void gaussian_blur(Canvas& canvas, int kernel_size, float sigma);
 
-/// Sets every pixel of `box` to value[c] in channel c.
+/// Sets every pixel of `box` to value[c] in channel c. Error unless it lies inside the image.
 void erase(Canvas& canvas, const Box& box, std::span<const float> value);
 
 /// x <- (x - mean[c]) / std[c].

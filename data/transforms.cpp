@@ -419,6 +419,7 @@ void RandomErasing::apply(Canvas& canvas, std::span<const float> params) const {
   if (!options_.noise) {
     return erase(canvas, box, per_channel(options_.value));
   }
+  check_box("RandomErasing", box, canvas.shape());
   Philox random(static_cast<std::uint64_t>(params[5]));
   const int image_width = canvas.shape().width;
   for (int c = 0; c < canvas.shape().channels; ++c) {

@@ -53,6 +53,8 @@ About read_about(const SafetensorsFile& file) {
   About out;
   out.state.step = reader.require<std::int64_t>("step");
   out.state.epoch = reader.require<std::int64_t>("epoch");
+  check(out.state.step >= 0 && out.state.epoch >= 0, where,
+        "expected step and epoch of at least 0, got {} and {}", out.state.step, out.state.epoch);
   if (reader.has("score")) out.state.score = reader.require<double>("score");
   if (reader.has("generator")) {
     const Json json = reader.require<Json>("generator");
@@ -182,7 +184,8 @@ CheckpointFolder::CheckpointFolder(fs::path folder, int keep_last)
 std::map<std::int64_t, fs::path> CheckpointFolder::steps() const {
   std::map<std::int64_t, fs::path> found;
   for (const fs::path& path : paths_in(folder_)) {
-    if (const auto step = step_of(path.filename().string())) found[*step] = path;
+    const auto step = step_of(path.filename().string());
+    if (step && fs::is_regular_file(path)) found[*step] = path;
   }
   return found;
 }
@@ -206,7 +209,7 @@ void CheckpointFolder::save(const CheckpointParts& parts, const TrainingState& s
   // The best one first: a process that is killed between the two goes on from an earlier step,
   // comes here again and finds it saved.
   std::exception_ptr no_best;  // a best one that cannot be read must not cost the step as well
-  if (state.score) {
+  if (state.score && std::isfinite(*state.score)) {  // others say nothing, and are not stored
     try {
       const auto old = best();
       const std::optional<double> record = old ? read_training_state(*old).score : std::nullopt;

@@ -75,6 +75,8 @@ json parse_header(const std::string& text, const std::string& path) {
     return true;
   };
   json header;
+  check(text.find('\0') == std::string::npos, kFormat,
+        "expected a JSON header in '{}', got text with a NUL character", path);
   try {
     header = json::parse(text, inspect);
   } catch (const json::exception& error) {

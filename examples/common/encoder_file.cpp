@@ -5,6 +5,8 @@
 #include <invar/nn/checkpoint.hpp>
 #include <invar/nn/ema.hpp>
 #include <invar/ops/convert.hpp>
+#include <invar/ops/elementwise.hpp>
+#include <invar/ops/reduce.hpp>
 
 #include "experiment.hpp"
 #include "process.hpp"
@@ -40,6 +42,12 @@ TrainedEncoder load_encoder(const std::filesystem::path& path, const std::string
   // Held out for choosing settings: where there are test images, an encoder is measured on these.
   if (json.contains("evaluation") && has_test_split(json["data"])) {
     trained.config["evaluation"].erase("held_out");
+  }
+  for (const auto& [name, values] : state) {
+    check(all(isfinite(values)).item<bool>(), "load_encoder",
+          "expected finite weights, got NaN or infinity in \"{}\" of '{}': the file is damaged, or "
+          "the training diverged",
+          name, path.string());
   }
   trained.encoder.load_state_dict(state);
   trained.encoder.eval();

@@ -40,6 +40,9 @@ void handle_signals() {
   action.sa_flags = SA_RESETHAND | SA_RESTART;  // a save goes on
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  struct sigaction hangup;  // the terminal went; nohup ignores that
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
 }
 
 /// A module that hands the pixels on as features.
@@ -101,7 +104,11 @@ void check_sizes(const Dataset& images, const std::vector<Pipeline>& pipelines) 
 int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
   const auto start = std::chrono::steady_clock::now();
   const Experiment experiment(run.config());
-  try_objective(experiment);  // what is wrong with it is told before the data is read
+  // What is wrong with the objective is told before the data is read, and so before it is known
+  // whether there is enough of it for a large batch, which may take a lot of memory.
+  constexpr std::int64_t kSmallBatch = 1024;
+  const std::int64_t batch_size = experiment.training.batch_size;
+  try_objective(experiment, std::min(batch_size, kSmallBatch));
   apply_settings(experiment);
   const DatasetPtr train = experiment.load(Split::train);
   const bool labelled = !train->classes().empty();
@@ -123,6 +130,7 @@ int pretrain(RunDirectory run, bool resuming, const std::string& profile) {
 
   Training training(experiment, run, train, test);
   training.try_shapes(seen);
+  if (batch_size > kSmallBatch) try_objective(experiment, batch_size);
   // What is wrong with the configuration has shown by now: what is refused leaves no directory
   // behind.
   if (!resuming) run.start();

@@ -14,6 +14,7 @@ void settle_process() {
   } while (lowest_free >= 0 && lowest_free <= STDERR_FILENO);
   if (lowest_free > STDERR_FILENO) ::close(lowest_free);
   std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 }  // namespace invar::app

@@ -9,7 +9,8 @@ namespace invar::app {
 
 /// Call it first. Standard streams that are closed become /dev/null, opened for reading: a file of
 /// a run might get their number, and what is printed would go into it; so it is an error. To write
-/// beyond `ulimit -f` is an error as well, not a signal, so that it is told.
+/// beyond `ulimit -f` is an error as well, not a signal, so that it is told. And who reads what is
+/// printed may go (`| head`): that ends no training.
 void settle_process();
 
 /// A line on the standard error output. That nobody can read it is no error.

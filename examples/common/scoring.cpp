@@ -1,6 +1,7 @@
 #include "scoring.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <invar/core/progress.hpp>
 #include <invar/data/loader.hpp>
 #include <invar/ops/convert.hpp>
@@ -45,9 +46,10 @@ ssl::LabelledFeatures features_of(nn::Module& encoder, const DatasetPtr& images,
 }
 
 void check_options(const ssl::KnnOptions& knn, const ssl::LinearProbeOptions& linear) {
-  check(knn.k >= 1 && knn.temperature > 0, "evaluation",
+  const auto is_positive = [](double x) { return x > 0 && std::isfinite(x); };
+  check(knn.k >= 1 && is_positive(knn.temperature), "evaluation",
         "expected k >= 1 and temperature > 0, got {} and {}", knn.k, knn.temperature);
-  check(linear.epochs >= 1 && linear.lr > 0, "evaluation",
+  check(linear.epochs >= 1 && is_positive(linear.lr), "evaluation",
         "expected a linear probe of at least 1 epoch and a learning rate > 0, got {} and {}",
         linear.epochs, linear.lr);
 }

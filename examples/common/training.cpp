@@ -128,9 +128,8 @@ void Networks::members(nn::Members& m) {
   m("target", target);
 }
 
-void try_objective(const Experiment& experiment) {
+void try_objective(const Experiment& experiment, std::int64_t n) {
   const Device device = experiment.training.device;
-  const std::int64_t n = experiment.training.batch_size;
   const auto objective = experiment.make_objective();
   objective->to(device);
   const auto embeddings = [&](bool trained) {

@@ -71,9 +71,9 @@ class Networks : public nn::Module {
   void members(nn::Members& m) override;
 };
 
-/// One step of an objective that is thrown away, on random embeddings: throws what training would
-/// throw in its first step.
-void try_objective(const Experiment& experiment);
+/// One step of an objective that is thrown away, on n random embeddings: throws what training with
+/// such batches would throw in its first step.
+void try_objective(const Experiment& experiment, std::int64_t n);
 
 /// Test images that diagnostics look at along training: the same for every run of a configuration.
 struct FixedImages {

@@ -49,18 +49,20 @@ double beta_fraction(double a, double b, double x) {
   return result;
 }
 
-/// I_x(a, b), the distribution function of the beta distribution.
-double regularised_beta(double a, double b, double x) {
-  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+/// I_x(a, b), the distribution function of the beta distribution; y = 1 - x, of which little may be
+/// left in x.
+double regularised_beta(double a, double b, double x, double y) {
+  if (x <= 0 || y <= 0) return x <= 0 ? 0 : 1;
   const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) +
-                                a * std::log(x) + b * std::log1p(-x));
+                                a * std::log(x) + b * std::log(y));
   return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a
-                                   : 1 - front * beta_fraction(b, a, 1 - x) / b;
+                                   : 1 - front * beta_fraction(b, a, y) / b;
 }
 
 /// P(|T| >= |t|).
 double student_t_two_sided(double t, double dof) {
-  return regularised_beta(dof / 2, 0.5, dof / (dof + t * t));
+  const double squares = dof + t * t;
+  return regularised_beta(dof / 2, 0.5, dof / squares, t * t / squares);
 }
 
 Interval around(double centre, double error, double dof, double level) {

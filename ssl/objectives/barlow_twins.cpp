@@ -29,12 +29,16 @@ ObjectiveOutput BarlowTwins::compute(const EmbeddedBatch& batch) {
           {{"on_diagonal", on.detach()}, {"off_diagonal", off.detach()}}};
 }
 
+BarlowTwins::BarlowTwins(const Options& options) : Objective("barlow_twins"), options_(options) {
+  check_weights(name(), {{"lambda", options.lambda}, {"scale", options.scale}});
+  check(options.eps > 0, name(), "expected eps > 0, got {}: the square root needs it", options.eps);
+}
+
 BarlowTwins::Options BarlowTwins::read_options(JsonReader& reader) {
   Options o;
   o.lambda = reader.get("lambda", o.lambda);
   o.scale = reader.get("scale", o.scale);
   o.eps = reader.get("eps", o.eps);
-  check(o.eps > 0, reader.where(), "expected eps > 0, got {}: the square root needs it", o.eps);
   return o;
 }
 

@@ -22,7 +22,7 @@ class BarlowTwins : public Objective {
     double scale = 1;
     double eps = 1e-5;
   };
-  explicit BarlowTwins(const Options& options) : Objective("barlow_twins"), options_(options) {}
+  explicit BarlowTwins(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

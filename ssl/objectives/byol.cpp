@@ -4,6 +4,12 @@
 
 namespace invar::ssl {
 
+Byol::Byol(std::int64_t dim, const Options& options, std::string name)
+    : PredictingObjective(std::move(name), {.targets = true}, dim, options.predictor),
+      entropy_(options.entropy) {
+  if (entropy_) check_entropy_term(this->name(), *entropy_);
+}
+
 ObjectiveOutput Byol::compute(const EmbeddedBatch& batch) {
   const Tensors& z = batch.embeddings;
   Tensors p;

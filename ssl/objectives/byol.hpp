@@ -19,7 +19,6 @@
 #include <invar/ssl/objectives/pieces.hpp>
 #include <optional>
 #include <string>
-#include <utility>
 
 namespace invar::ssl {
 
@@ -29,9 +28,8 @@ class Byol : public PredictingObjective {
     PredictorOptions predictor = {.hidden = 4096, .base_decay = 0.996};
     std::optional<EntropyTerm> entropy = {};
   };
-  Byol(std::int64_t dim, const Options& options, std::string name = "byol")
-      : PredictingObjective(std::move(name), {.targets = true}, dim, options.predictor),
-        entropy_(options.entropy) {}
+  /// Error if the options are out of range.
+  Byol(std::int64_t dim, const Options& options, std::string name = "byol");
   static Options read_options(JsonReader& reader);
   /// With an entropy: options of both, weight .1 unless given.
   static Options read_options(JsonReader& reader, EntropyEstimator estimator);

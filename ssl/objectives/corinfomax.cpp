@@ -13,10 +13,15 @@
 namespace invar::ssl {
 
 CorInfoMax::CorInfoMax(std::int64_t dim, const Options& options)
-    : Objective("corinfomax"),
-      r(repeat(eye(dim, -1, {.dtype = DType::f64}), {options.views, 1, 1})),
-      mu(zeros({options.views, 1, dim}, {.dtype = DType::f64})),
-      options_(options) {}
+    : Objective("corinfomax"), options_(options) {
+  check_weights(name(), {{"invariance", options.invariance}});
+  check(options.old >= 0 && options.old <= 1, name(), "expected old in [0, 1], got {}",
+        options.old);
+  check(options.eps >= 0, name(), "expected eps >= 0, got {}", options.eps);
+  check(options.views >= 2, name(), "expected at least 2 views, got {}", options.views);
+  r = nn::Buffer(repeat(eye(dim, -1, {.dtype = DType::f64}), {options.views, 1, 1}));
+  mu = nn::Buffer(zeros({options.views, 1, dim}, {.dtype = DType::f64}));
+}
 
 ObjectiveOutput CorInfoMax::compute(const EmbeddedBatch& batch) {
   const Tensors& z = batch.embeddings;
@@ -60,9 +65,6 @@ CorInfoMax::Options CorInfoMax::read_options(JsonReader& reader) {
   o.old = reader.get("old", o.old);
   o.eps = reader.get("eps", o.eps);
   o.views = reader.get("views", o.views);
-  check(o.old >= 0 && o.old <= 1, reader.where(), "expected old in [0, 1], got {}", o.old);
-  check(o.eps >= 0, reader.where(), "expected eps >= 0, got {}", o.eps);
-  check(o.views >= 2, reader.where(), "expected at least 2 views, got {}", o.views);
   return o;
 }
 

@@ -23,7 +23,7 @@ class CorInfoMax : public Objective {
     double eps = 1e-8;
     std::int64_t views = 2;
   };
-  CorInfoMax(std::int64_t dim, const Options& options);
+  CorInfoMax(std::int64_t dim, const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
   nn::Buffer r;   ///< [views, d, d], f64

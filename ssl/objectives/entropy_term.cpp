@@ -4,6 +4,7 @@
 #include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/pieces.hpp>
 #include <invar/ssl/objectives/entropy_term.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 
 namespace invar::ssl {
 
@@ -19,18 +20,26 @@ Tensor mean_entropy(const Tensors& views, const EntropyTerm& term) {
   return mean(pairwise_information(z, s2, term.bound));
 }
 
+void check_entropy_term(const std::string& objective, const EntropyTerm& term) {
+  check_weights(objective, {{"entropy", term.weight}});
+  if (term.estimator == EntropyEstimator::log_det) {
+    check(
+        term.beta > 0, objective,
+        "expected beta > 0, got {}: without it the determinant is 0 where there are fewer samples "
+        "than dimensions",
+        term.beta);
+  } else {
+    check(term.s2 >= 0, objective, "expected s2 >= 0, got {}", term.s2);
+  }
+}
+
 EntropyTerm read_entropy_term(JsonReader& reader, EntropyEstimator estimator, double weight) {
   EntropyTerm term{.estimator = estimator, .weight = reader.get("entropy", weight)};
   if (estimator == EntropyEstimator::log_det) {
     term.beta = reader.get("beta", term.beta);
-    check(term.beta > 0, reader.where(),
-          "expected beta > 0, got {}: without it the determinant is "
-          "0 where there are fewer samples than dimensions",
-          term.beta);
     return term;
   }
   term.s2 = reader.get("s2", term.s2);
-  check(term.s2 >= 0, reader.where(), "expected s2 >= 0, got {}", term.s2);
   const auto bound = reader.get<std::string>("bound", "lower");
   check(bound == "upper" || bound == "lower", reader.where(),
         "expected bound \"upper\" or \"lower\", got \"{}\"", bound);

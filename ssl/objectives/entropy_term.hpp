@@ -30,6 +30,9 @@ struct EntropyTerm {
 /// The mean over the views [n, d] of the term above, not weighted.
 Tensor mean_entropy(const Tensors& views, const EntropyTerm& term);
 
+/// Error naming `objective` if the weight or what the estimator uses is out of range.
+void check_entropy_term(const std::string& objective, const EntropyTerm& term);
+
 /// Reads "entropy" (the weight), and "beta" or "s2" and "bound" ("upper", "lower").
 EntropyTerm read_entropy_term(JsonReader& reader, EntropyEstimator estimator, double weight);
 

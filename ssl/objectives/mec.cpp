@@ -39,14 +39,19 @@ ObjectiveOutput Mec::compute(const EmbeddedBatch& batch) {
           {{"inverse_lambda", full({}, inverse_lambda, length.options())}}};
 }
 
+Mec::Mec(std::int64_t dim, const Options& options)
+    : PredictingObjective("mec", {.targets = true, .epoch = true}, dim, options.predictor),
+      options_(options) {
+  check(options.eps > 0, name(), "expected eps > 0, got {}", options.eps);
+  check(options.order >= 1, name(), "expected order >= 1, got {}", options.order);
+}
+
 Mec::Options Mec::read_options(JsonReader& reader) {
   Options o;
   o.eps = reader.get("eps", o.eps);
   o.order = reader.get("order", o.order);
   o.warmup_epochs = reader.get("warmup_epochs", o.warmup_epochs);
   o.predictor = read_predictor(reader, o.predictor);
-  check(o.eps > 0, reader.where(), "expected eps > 0, got {}", o.eps);
-  check(o.order >= 1, reader.where(), "expected order >= 1, got {}", o.order);
   return o;
 }
 

@@ -26,9 +26,7 @@ class Mec : public PredictingObjective {
     double warmup_epochs = 10;
     PredictorOptions predictor = {.hidden = 512, .base_decay = 0.996};
   };
-  Mec(std::int64_t dim, const Options& options)
-      : PredictingObjective("mec", {.targets = true, .epoch = true}, dim, options.predictor),
-        options_(options) {}
+  Mec(std::int64_t dim, const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

@@ -26,11 +26,16 @@ ObjectiveOutput MocoV3::compute(const EmbeddedBatch& batch) {
   return {contrast * (4 * temperature_), {{"positive", positive}}};
 }
 
+MocoV3::MocoV3(std::int64_t dim, const Options& options)
+    : PredictingObjective("moco_v3", {.targets = true}, dim, options.predictor),
+      temperature_(options.temperature) {
+  check(temperature_ > 0, name(), "expected temperature > 0, got {}", temperature_);
+}
+
 MocoV3::Options MocoV3::read_options(JsonReader& reader) {
   Options o;
   o.temperature = reader.get("temperature", o.temperature);
   o.predictor = read_predictor(reader, o.predictor);
-  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
   return o;
 }
 

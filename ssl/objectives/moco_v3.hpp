@@ -23,9 +23,7 @@ class MocoV3 : public PredictingObjective {
     double temperature = 0.2;
     PredictorOptions predictor = {.hidden = 4096, .base_decay = 0.99};
   };
-  MocoV3(std::int64_t dim, const Options& options)
-      : PredictingObjective("moco_v3", {.targets = true}, dim, options.predictor),
-        temperature_(options.temperature) {}
+  MocoV3(std::int64_t dim, const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

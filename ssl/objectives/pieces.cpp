@@ -6,9 +6,15 @@
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/objectives/pieces.hpp>
 #include <numbers>
-#include <utility>
 
 namespace invar::ssl {
+
+void check_weights(const std::string& objective,
+                   std::initializer_list<std::pair<const char*, double>> weights) {
+  for (const auto& [name, weight] : weights) {
+    check(weight >= 0, objective, "expected {} >= 0, got {}", name, weight);
+  }
+}
 
 Tensor mean_over_pairs(std::size_t views,
                        const std::function<Tensor(std::size_t a, std::size_t b)>& f) {
@@ -48,17 +54,17 @@ nn::Sequential make_predictor(std::int64_t dim, std::int64_t hidden) {
 PredictorOptions read_predictor(JsonReader& reader, PredictorOptions o) {
   o.hidden = reader.get("hidden", o.hidden);
   o.base_decay = reader.get("base_decay", o.base_decay);
-  check(o.hidden >= 1, reader.where(), "expected hidden of at least 1, got {}", o.hidden);
-  check(o.base_decay >= 0 && o.base_decay <= 1, reader.where(),
-        "expected base_decay in [0, 1], got {}", o.base_decay);
   return o;
 }
 
 PredictingObjective::PredictingObjective(std::string name, Needs needs, std::int64_t dim,
                                          PredictorOptions options)
-    : Objective(std::move(name), needs),
-      predictor(make_predictor(dim, options.hidden)),
-      base_decay_(options.base_decay) {}
+    : Objective(std::move(name), needs), base_decay_(options.base_decay) {
+  check(options.hidden >= 1, this->name(), "expected hidden of at least 1, got {}", options.hidden);
+  check(base_decay_ >= 0 && base_decay_ <= 1, this->name(), "expected base_decay in [0, 1], got {}",
+        base_decay_);
+  predictor = make_predictor(dim, options.hidden);
+}
 
 double PredictingObjective::target_decay(double progress) const {
   return 1 - (1 - base_decay_) * (std::cos(std::numbers::pi * progress) + 1) / 2;

@@ -2,12 +2,19 @@
 // What several objectives are made of.
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <invar/core/tensor.hpp>
 #include <invar/nn/container.hpp>
 #include <invar/ssl/objective.hpp>
 #include <string>
+#include <utility>
 
 namespace invar::ssl {
+
+/// Error naming `objective` and the first of these weights of a loss's terms that is below 0 or
+/// NaN.
+void check_weights(const std::string& objective,
+                   std::initializer_list<std::pair<const char*, double>> weights);
 
 /// Mean of f(a, b) over all pairs of views a < b, for an f that is symmetric.
 Tensor mean_over_pairs(std::size_t views,
@@ -48,6 +55,7 @@ class PredictingObjective : public Objective {
   nn::Sequential predictor;
 
  protected:
+  /// Error if the options are out of range.
   PredictingObjective(std::string name, Needs needs, std::int64_t dim, PredictorOptions options);
 
  private:

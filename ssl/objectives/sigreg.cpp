@@ -10,6 +10,8 @@
 namespace invar::ssl {
 
 Tensor epps_pulley(const Tensor& u, std::int64_t knots, double t_max) {
+  check(knots >= 3 && knots % 2 == 1 && t_max > 0, "epps_pulley",
+        "expected an odd number of knots, at least 3, and t_max > 0, got {} and {}", knots, t_max);
   const std::int64_t half = (knots + 1) / 2;
   const double step = t_max / static_cast<double>(half - 1);
   Tensor total = zeros({u.size(1)}, u.options());
@@ -39,18 +41,21 @@ ObjectiveOutput SigReg::compute(const EmbeddedBatch& batch) {
           {{"invariance", invariance.detach()}, {"sigreg", sigreg.detach()}}};
 }
 
+SigReg::SigReg(const Options& options) : Objective("sigreg"), options_(options) {
+  check(options.lambda >= 0 && options.lambda <= 1, name(), "expected lambda in [0, 1], got {}",
+        options.lambda);
+  check(options.slices >= 1 && options.t_max > 0, name(),
+        "expected slices >= 1 and t_max > 0, got {}, {}", options.slices, options.t_max);
+  check(options.knots >= 3 && options.knots % 2 == 1, name(),
+        "expected an odd number of knots, at least 3, got {}", options.knots);
+}
+
 SigReg::Options SigReg::read_options(JsonReader& reader) {
   Options o;
   o.lambda = reader.get("lambda", o.lambda);
   o.slices = reader.get("slices", o.slices);
   o.knots = reader.get("knots", o.knots);
   o.t_max = reader.get("t_max", o.t_max);
-  check(o.lambda >= 0 && o.lambda <= 1, reader.where(), "expected lambda in [0, 1], got {}",
-        o.lambda);
-  check(o.slices >= 1 && o.t_max > 0, reader.where(),
-        "expected slices >= 1 and t_max > 0, got {}, {}", o.slices, o.t_max);
-  check(o.knots >= 3 && o.knots % 2 == 1, reader.where(), "expected an odd number of knots, got {}",
-        o.knots);
   return o;
 }
 

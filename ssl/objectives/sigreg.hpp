@@ -29,7 +29,7 @@ class SigReg : public Objective {
     std::int64_t knots = 33;  ///< odd
     double t_max = 3;
   };
-  explicit SigReg(const Options& options) : Objective("sigreg"), options_(options) {}
+  explicit SigReg(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

@@ -39,10 +39,13 @@ ObjectiveOutput SimClr::compute(const EmbeddedBatch& batch) {
   return contrastive_loss(batch.embeddings, own, options_.temperature);
 }
 
+SimClr::SimClr(const Options& options) : Objective("simclr"), options_(options) {
+  check(options.temperature > 0, name(), "expected temperature > 0, got {}", options.temperature);
+}
+
 SimClr::Options SimClr::read_options(JsonReader& reader) {
   Options o;
   o.temperature = reader.get("temperature", o.temperature);
-  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
   return o;
 }
 

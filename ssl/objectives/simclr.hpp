@@ -18,7 +18,7 @@ class SimClr : public Objective {
   struct Options {
     double temperature = 0.5;
   };
-  explicit SimClr(const Options& options) : Objective("simclr"), options_(options) {}
+  explicit SimClr(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

@@ -6,10 +6,11 @@
 
 namespace invar::ssl {
 
-SimSiam::SimSiam(std::int64_t dim, const Options& options)
-    : Objective("simsiam"),
-      predictor(make_predictor(
-          dim, options.hidden > 0 ? options.hidden : std::max<std::int64_t>(dim / 4, 1))) {}
+SimSiam::SimSiam(std::int64_t dim, const Options& options) : Objective("simsiam") {
+  check(options.hidden >= 0, name(), "expected hidden >= 0, got {}", options.hidden);
+  predictor =
+      make_predictor(dim, options.hidden > 0 ? options.hidden : std::max<std::int64_t>(dim / 4, 1));
+}
 
 ObjectiveOutput SimSiam::compute(const EmbeddedBatch& batch) {
   const Tensors& z = batch.embeddings;
@@ -26,7 +27,6 @@ ObjectiveOutput SimSiam::compute(const EmbeddedBatch& batch) {
 SimSiam::Options SimSiam::read_options(JsonReader& reader) {
   Options o;
   o.hidden = reader.get("hidden", o.hidden);
-  check(o.hidden >= 0, reader.where(), "expected hidden >= 0, got {}", o.hidden);
   return o;
 }
 

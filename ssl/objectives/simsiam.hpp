@@ -19,7 +19,7 @@ class SimSiam : public Objective {
   struct Options {
     std::int64_t hidden = 0;  ///< 0: max(d / 4, 1)
   };
-  SimSiam(std::int64_t dim, const Options& options);
+  SimSiam(std::int64_t dim, const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
   nn::Sequential predictor;

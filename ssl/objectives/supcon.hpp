@@ -17,8 +17,7 @@ class SupCon : public Objective {
   struct Options {
     double temperature = 0.1;
   };
-  explicit SupCon(const Options& options)
-      : Objective("supcon", {.labels = true}), options_(options) {}
+  explicit SupCon(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

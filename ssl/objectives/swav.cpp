@@ -11,6 +11,8 @@
 namespace invar::ssl {
 
 Tensor sinkhorn(const Tensor& scores, double eps, int iterations) {
+  check(eps > 0 && iterations >= 1, "sinkhorn",
+        "expected eps > 0 and iterations >= 1, got {} and {}", eps, iterations);
   NoGrad guard;
   // A common factor cancels, so the largest exponent may be 0. In f64, since a column whose
   // exponentials are all 0 would become NaN: in f32 already where scores are 103 eps apart.
@@ -26,9 +28,17 @@ Tensor sinkhorn(const Tensor& scores, double eps, int iterations) {
 }
 
 Swav::Swav(std::int64_t dim, const Options& options)
-    : Objective("swav", {.epoch = true}),
-      prototypes(normalize(rand({options.prototypes, dim}) * 2 - 1)),
-      options_(options) {
+    : Objective("swav", {.epoch = true}), options_(options) {
+  check(options.prototypes >= 2, name(), "expected at least 2 prototypes, got {}",
+        options.prototypes);
+  check(options.temperature > 0, name(), "expected temperature > 0, got {}", options.temperature);
+  // Cosines are up to 2 apart.
+  check(options.eps >= 0.003, name(), "expected eps >= 0.003, got {}: e^(2 / eps) must be a number",
+        options.eps);
+  check(options.iterations >= 1 && options.code_views >= 1 && options.queue >= 0, name(),
+        "expected iterations >= 1, code_views >= 1 and queue >= 0, got {}, {} and {}",
+        options.iterations, options.code_views, options.queue);
+  prototypes = nn::Parameter(normalize(rand({options.prototypes, dim}) * 2 - 1));
   if (options.queue > 0) {
     queue = nn::Buffer(zeros({options.code_views, options.queue, dim}));
     queued = nn::Buffer(zeros({}, {.dtype = DType::i64}));
@@ -42,7 +52,9 @@ ObjectiveOutput Swav::compute(const EmbeddedBatch& batch) {
     NoGrad guard;
     copy_(prototypes, normalize(prototypes));
   }
-  const Tensor c = batch.epoch < options_.freeze_epochs ? prototypes.detach() : Tensor(prototypes);
+  // A copy: the next forward pass normalises them in place, maybe before this one's backward.
+  const Tensor c =
+      clone(batch.epoch < options_.freeze_epochs ? prototypes.detach() : Tensor(prototypes));
   Tensors x, log_p;
   for (const Tensor& z : batch.embeddings) {
     x.push_back(normalize(z));
@@ -108,14 +120,6 @@ Swav::Options Swav::read_options(JsonReader& reader) {
   o.freeze_epochs = reader.get("freeze_epochs", o.freeze_epochs);
   o.queue = reader.get("queue", o.queue);
   o.queue_epoch = reader.get("queue_epoch", o.queue_epoch);
-  check(o.prototypes >= 2, reader.where(), "expected at least 2 prototypes, got {}", o.prototypes);
-  check(o.temperature > 0, reader.where(), "expected temperature > 0, got {}", o.temperature);
-  // Cosines are up to 2 apart.
-  check(o.eps >= 0.003, reader.where(),
-        "expected eps >= 0.003, got {}: e^(2 / eps) must be a number", o.eps);
-  check(o.iterations >= 1 && o.code_views >= 1 && o.queue >= 0, reader.where(),
-        "expected iterations >= 1, code_views >= 1 and queue >= 0, got {}, {} and {}", o.iterations,
-        o.code_views, o.queue);
   return o;
 }
 

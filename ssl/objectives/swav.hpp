@@ -33,7 +33,7 @@ class Swav : public Objective {
     std::int64_t queue = 0;  ///< embeddings kept of each code view; 0: none
     double queue_epoch = 15;
   };
-  Swav(std::int64_t dim, const Options& options);
+  Swav(std::int64_t dim, const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
   nn::Parameter prototypes;  ///< [K, d]

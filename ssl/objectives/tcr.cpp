@@ -4,6 +4,7 @@
 #include <invar/ops/linalg.hpp>
 #include <invar/ops/reduce.hpp>
 #include <invar/ssl/information/pieces.hpp>
+#include <invar/ssl/objectives/pieces.hpp>
 #include <invar/ssl/objectives/tcr.hpp>
 
 namespace invar::ssl {
@@ -21,12 +22,16 @@ ObjectiveOutput Tcr::compute(const EmbeddedBatch& batch) {
           {{"similarity", similarity.detach()}, {"rate", rate.detach()}}};
 }
 
+Tcr::Tcr(const Options& options) : Objective("tcr"), options_(options) {
+  check_weights(name(), {{"similarity", options.similarity}, {"rate", options.rate}});
+  check(options.eps > 0, name(), "expected eps > 0, got {}", options.eps);
+}
+
 Tcr::Options Tcr::read_options(JsonReader& reader) {
   Options o;
   o.similarity = reader.get("similarity", o.similarity);
   o.rate = reader.get("rate", o.rate);
   o.eps = reader.get("eps", o.eps);
-  check(o.eps > 0, reader.where(), "expected eps > 0, got {}", o.eps);
   return o;
 }
 

@@ -19,7 +19,7 @@ class Tcr : public Objective {
     double rate = 1;
     double eps = 0.2;
   };
-  explicit Tcr(const Options& options) : Objective("tcr"), options_(options) {}
+  explicit Tcr(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

@@ -13,8 +13,10 @@ namespace invar::ssl {
 
 Tensor iterative_norm(const Tensor& z, int steps, std::int64_t group) {
   const std::int64_t n = z.size(0), d = z.size(1), width = std::min(group, d);
-  check(d % width == 0, "iterative_norm", "expected embeddings whose size {} divides, got {}",
-        width, z.shape());
+  check(steps >= 0 && width >= 1 && d % width == 0, "iterative_norm",
+        "expected steps >= 0 and a group that divides the embeddings' dimensions, got {} steps and "
+        "groups of {} for {}",
+        steps, group, z.shape());
   const Tensor centred = reshape(z - mean(z, {0}, /*keepdim=*/true), {n, d / width, width});
   const Tensor x = permute(centred, {1, 0, 2});  // [groups, n, width]
   const Tensor identity = eye(width, -1, z.options());
@@ -49,6 +51,14 @@ ObjectiveOutput VibcReg::compute(const EmbeddedBatch& batch) {
            {"covariance", covariance.detach()}}};
 }
 
+VibcReg::VibcReg(const Options& options) : Objective("vibcreg"), options_(options) {
+  check_weights(name(), {{"invariance", options.invariance},
+                         {"variance", options.variance},
+                         {"covariance", options.covariance}});
+  check(options.iter_norm >= 0 && options.group >= 1, name(),
+        "expected iter_norm >= 0 and group >= 1, got {} and {}", options.iter_norm, options.group);
+}
+
 VibcReg::Options VibcReg::read_options(JsonReader& reader) {
   Options o;
   o.invariance = reader.get("invariance", o.invariance);
@@ -56,8 +66,6 @@ VibcReg::Options VibcReg::read_options(JsonReader& reader) {
   o.covariance = reader.get("covariance", o.covariance);
   o.iter_norm = reader.get("iter_norm", o.iter_norm);
   o.group = reader.get("group", o.group);
-  check(o.iter_norm >= 0 && o.group >= 1, reader.where(),
-        "expected iter_norm >= 0 and group >= 1, got {} and {}", o.iter_norm, o.group);
   return o;
 }
 

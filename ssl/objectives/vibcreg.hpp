@@ -28,7 +28,7 @@ class VibcReg : public Objective {
     int iter_norm = 0;        ///< steps T; 0: no whitening
     std::int64_t group = 32;  ///< divides d; all of d where that is smaller
   };
-  explicit VibcReg(const Options& options) : Objective("vibcreg"), options_(options) {}
+  explicit VibcReg(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

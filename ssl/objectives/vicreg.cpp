@@ -58,6 +58,14 @@ std::optional<double> Vicreg::floor(std::int64_t n, std::int64_t d) const {
   return vicreg_floor(n, d, options_).loss;
 }
 
+Vicreg::Vicreg(const Options& options) : Objective("vicreg"), options_(options) {
+  check_weights(name(), {{"invariance", options.invariance},
+                         {"variance", options.variance},
+                         {"covariance", options.covariance},
+                         {"gamma", options.gamma}});
+  check(options.eps > 0, name(), "expected eps > 0, got {}: the square root needs it", options.eps);
+}
+
 Vicreg::Options Vicreg::read_options(JsonReader& reader) {
   Options o;
   o.invariance = reader.get("invariance", o.invariance);
@@ -66,7 +74,6 @@ Vicreg::Options Vicreg::read_options(JsonReader& reader) {
   o.gamma = reader.get("gamma", o.gamma);
   o.eps = reader.get("eps", o.eps);
   o.halve_variance = reader.get("halve_variance", o.halve_variance);
-  check(o.eps > 0, reader.where(), "expected eps > 0, got {}: the square root needs it", o.eps);
   return o;
 }
 

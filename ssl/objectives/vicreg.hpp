@@ -29,7 +29,7 @@ class Vicreg : public Objective {
     double eps = 1e-4;  ///< inside the square root
     bool halve_variance = true;
   };
-  explicit Vicreg(const Options& options) : Objective("vicreg"), options_(options) {}
+  explicit Vicreg(const Options& options);  ///< Error if they are out of range
 
   static Options read_options(JsonReader& reader);
 

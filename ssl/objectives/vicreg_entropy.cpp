@@ -4,6 +4,11 @@
 
 namespace invar::ssl {
 
+VicregEntropy::VicregEntropy(std::string name, const Options& options)
+    : Objective(std::move(name)), options_(options), vicreg_(options.vicreg) {
+  check_entropy_term(this->name(), options.entropy);
+}
+
 ObjectiveOutput VicregEntropy::compute(const EmbeddedBatch& batch) {
   EntropyTerm term = options_.entropy;
   if (options_.replace && term.s2 == 0 && options_.vicreg.invariance > 0) {

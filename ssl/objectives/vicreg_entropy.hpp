@@ -22,7 +22,6 @@
 #include <invar/ssl/objectives/entropy_term.hpp>
 #include <invar/ssl/objectives/vicreg.hpp>
 #include <string>
-#include <utility>
 
 namespace invar::ssl {
 
@@ -33,8 +32,8 @@ class VicregEntropy : public Objective {
     bool replace = true;
     Vicreg::Options vicreg = {};
   };
-  VicregEntropy(std::string name, const Options& options)
-      : Objective(std::move(name)), options_(options), vicreg_(options.vicreg) {}
+  /// Error if the options are out of range.
+  VicregEntropy(std::string name, const Options& options);
   static Options read_options(JsonReader& reader, EntropyEstimator estimator);
 
  private:

@@ -44,14 +44,18 @@ ObjectiveOutput Wmse::compute(const EmbeddedBatch& batch) {
   return {loss / static_cast<double>(options_.iterations), {}};
 }
 
+Wmse::Wmse(const Options& options) : Objective("w_mse"), options_(options) {
+  check(options.part >= 2 && options.iterations >= 1, name(),
+        "expected part >= 2 and iterations >= 1, got {} and {}", options.part, options.iterations);
+  check(options.eps >= 0 && options.eps <= 1, name(), "expected eps in [0, 1], got {}",
+        options.eps);
+}
+
 Wmse::Options Wmse::read_options(JsonReader& reader) {
   Options o;
   o.part = reader.get("part", o.part);
   o.eps = reader.get("eps", o.eps);
   o.iterations = reader.get("iterations", o.iterations);
-  check(o.part >= 2 && o.iterations >= 1, reader.where(),
-        "expected part >= 2 and iterations >= 1, got {} and {}", o.part, o.iterations);
-  check(o.eps >= 0 && o.eps <= 1, reader.where(), "expected eps in [0, 1], got {}", o.eps);
   return o;
 }
 

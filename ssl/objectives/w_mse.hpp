@@ -22,7 +22,7 @@ class Wmse : public Objective {
     double eps = 0;
     int iterations = 1;
   };
-  explicit Wmse(const Options& options) : Objective("w_mse"), options_(options) {}
+  explicit Wmse(const Options& options);  ///< Error if they are out of range
   static Options read_options(JsonReader& reader);
 
  private:

@@ -124,19 +124,32 @@ class Programs(SmallRun):
         self.assertEqual(list(run.rglob("*.tmp-*")), [])
 
     def test_an_interrupted_run_saves_and_says_how_to_go_on(self) -> None:
-        run = self.folder / "interrupted"
+        for reason in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            run = self.folder / f"interrupted-{reason.name}"
+            # Whoever starts the tests may have told them to ignore a hangup.
+            process = subprocess.Popen([BIN / "pretrain", self.config_path, "--out", run],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True,
+                                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+            while not (run / "metrics.jsonl").exists() and process.poll() is None:
+                time.sleep(0.002)
+            process.send_signal(reason)
+            _, errors = process.communicate(timeout=60)
+            if process.returncode == 0:
+                self.skipTest("the run was over before the signal came")
+            self.assertEqual(process.returncode, 128 + reason, errors)
+            self.assertIn("--resume", errors)
+            self.assertEqual(self.run_program("pretrain", "--out", run, "--resume").returncode, 0)
+            self.assert_same_run(run)
+
+    def test_nobody_reads_what_is_printed(self) -> None:
+        run = self.folder / "unread"
         process = subprocess.Popen([BIN / "pretrain", self.config_path, "--out", run],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
-        while not (run / "metrics.jsonl").exists() and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        if process.returncode == 0:
-            self.skipTest("the run was over before the signal came")
-        self.assertEqual(process.returncode, 130, errors)
-        self.assertIn("--resume", errors)
-        self.assertEqual(self.run_program("pretrain", "--out", run, "--resume").returncode, 0)
+                                   stderr=subprocess.PIPE)
+        process.stdout.close()
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=120), 0)
         self.assert_same_run(run)
 
     def test_an_interrupt_outside_of_training_ends_the_program_at_once(self) -> None:

@@ -52,13 +52,15 @@ class Refusals(SmallRun):
                 ("at least 3x3", {"encoder": {**self.config["encoder"], "cifar_padding": 0},
                                   "test_view": [{"name": "CenterCrop", "size": 2}]}),
                 ("[w_mse] expected", {"objective": {"name": "w_mse", "part": 8}}),
+                ("choose batch_size <= 96", {"objective": {"name": "simclr"},
+                                             "training": {**self.config["training"], "batch_size": 100000}}),
                 ("[corinfomax] expected", {"objective": {"name": "corinfomax", "views": 3}}),
                 ("set \"joint_views\" to false",
                  {"views": [[{"name": "CenterCrop", "size": size}] for size in (12, 10)],
                   "training": {**self.config["training"], "joint_views": True}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
-        for text, message in (("[]", "a JSON object"), ("null", "a JSON object"), ("", "line 1"),
+        for text, message in (("[]", "a JSON object"), ('{"seed": 1}\0{', "a NUL character"), ("null", "a JSON object"), ("", "line 1"),
                               ('{"seed": 1e400}', "1e400"), ('{"test_veiw": []}', 'the key "data"'),
                               ('{"seed": ' + "[" * 200000 + "]" * 200000 + "}", "100 levels")):
             path = self.folder / "odd.json"
@@ -231,8 +233,9 @@ class Refusals(SmallRun):
         weights[-4:] = struct.pack("<f", float("nan"))
         broken = self.folder / "diverged.safetensors"
         broken.write_bytes(weights)
-        self.fails("finite features, got NaN", "evaluate", broken)
-        self.fails("finite features, got NaN", "embed", broken, "--out", self.folder / "diverged")
+        for program, *arguments in (("evaluate",), ("embed", "--out", self.folder / "diverged"),
+                                    ("analyze", "--out", self.folder / "diverged", "--group")):
+            self.fails("finite weights, got NaN", program, *arguments, broken)
         self.fails("lower the learning rate", "evaluate", self.reference / "encoder.safetensors", "--lr", "1e30")
 
     def test_files_that_cannot_be_written_are_told_before_the_work(self) -> None:

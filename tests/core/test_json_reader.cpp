@@ -20,6 +20,7 @@ TEST_CASE("JSON that is none is refused with its place", "[unit]") {
                         ContainsSubstring("line 2, column 7"));
   CHECK_THROWS_WITH(parse_json("", "x"), ContainsSubstring("unexpected end of input"));
   CHECK_THROWS_WITH(parse_json("{\"lr\": 1e400}", "x"), ContainsSubstring("'1e400'"));
+  CHECK_THROWS_WITH(parse_json(std::string("{}\0{", 4), "x"), ContainsSubstring("a NUL character"));
   CHECK_THROWS_WITH(parse_json("\"\xff\"", "x"), ContainsSubstring("UTF-8"));
   CHECK_THROWS_WITH(parse_json(R"({"a": {"b": 1, "c": {}, "b": 2}})", "run.json"),
                     ContainsSubstring("once in 'run.json', got \"b\" twice"));

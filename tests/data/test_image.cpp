@@ -203,6 +203,30 @@ TEST_CASE("Damaged image files are decoded or refused, and nothing else", "[unit
   CHECK(refused < tried);      // JPEG has none
 }
 
+TEST_CASE("What a JPEG file lacks does not come from the one before", "[unit]") {
+  // Without the segments of this kind, those of a JPEG's header.
+  const auto without = [](const Bytes& file, std::uint8_t kind) {
+    Bytes rest(file.begin(), file.begin() + 2);
+    std::size_t at = 2;
+    while (file[at + 1] != 0xDA) {
+      const std::size_t end = at + 2 + 256u * file[at + 2] + file[at + 3];
+      if (file[at + 1] != kind) rest.insert(rest.end(), &file[at], &file[end]);
+      at = end;
+    }
+    rest.insert(rest.end(), file.begin() + static_cast<std::ptrdiff_t>(at), file.end());
+    return rest;
+  };
+  constexpr std::uint8_t kQuantisation = 0xDB, kHuffman = 0xC4;
+  const Bytes whole = golden_file("jpeg_420"), other = golden_file("jpeg_progressive");
+  CHECK_FALSE(decodes(without(whole, kQuantisation)));
+  CHECK(decodes(whole));
+  CHECK_FALSE(decodes(without(whole, kQuantisation)));
+  // Files without Huffman tables, as of cameras that film, are given the standard's.
+  const Image expected = decode_image(without(whole, kHuffman), "film");
+  CHECK(decodes(other));
+  CHECK(decode_image(without(whole, kHuffman), "film").pixels == expected.pixels);
+}
+
 TEST_CASE("Stray bytes before a segment of a JPEG's header cost nothing, after it they do",
           "[unit]") {
   // Where segments begin, from the second (by its first a file is known) to the first scan.

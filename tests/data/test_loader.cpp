@@ -211,6 +211,27 @@ TEST_CASE("A data set that is too small, or does not suit the views, is refused"
   const auto views = make_views(Json::parse(R"([[{"name": "CenterCrop", "size": 11}]])"));
   CHECK_THAT(error_of([&] { Loader(numbered(10), views, {.batch_size = 2}); }),
              ContainsSubstring("[CenterCrop]"));
+  const std::vector<Pipeline> many(256, plain()[0]);
+  CHECK_THAT(error_of([&] { Loader(numbered(10), many, {.batch_size = 2}); }),
+             ContainsSubstring("at most 255 views, got 256"));
+}
+
+TEST_CASE("Images of as many pixels and another shape are refused", "[unit]") {
+  class Turned : public Dataset {
+   public:
+    std::int64_t size() const override { return 4; }
+    ImageShape shape() const override { return {8, 8, 1}; }
+    const std::vector<std::string>& classes() const override { return none_; }
+    void read(std::int64_t, Sample& sample) const override {
+      sample.image = {{4, 16, 1}, std::vector<std::uint8_t>(64)};
+    }
+
+   private:
+    std::vector<std::string> none_;
+  };
+  Loader loader(std::make_shared<Turned>(), plain(), {.batch_size = 2});
+  CHECK_THAT(error_of([&] { loader.next(); }),
+             ContainsSubstring("expected a view [8,8,1], got [4,16,1]"));
 }
 
 TEST_CASE("An exception on a worker comes out of next, again and again, until start", "[unit]") {

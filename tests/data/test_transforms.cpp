@@ -508,6 +508,29 @@ TEST_CASE("What a data set or a transform of one's own gets wrong is told", "[un
              ContainsSubstring("expected 60 bytes") && ContainsSubstring("got 59"));
   CHECK_THAT(message(invert, Image{{3, 5, 4}, std::vector<std::uint8_t>(60)}),
              ContainsSubstring("[H,W,3], got [3,5,4]"));
+  // Parameters of one's own.
+  const Pipeline crops({std::make_shared<RandomResizedCrop>(RandomResizedCrop::Options{4, 4})});
+  const auto apply = [&](const std::vector<float>& params) {
+    Canvas canvas;
+    std::vector<float> out(48);
+    crops.apply(noise({8, 9, 3}), params, canvas, out);
+  };
+  CHECK_NOTHROW(apply({0, 0, 8, 9}));
+  CHECK_NOTHROW(apply({7, 8, 1, 1}));
+  CHECK_THAT(error_of([&] {
+               apply({0, 0, 8});
+             }),
+             ContainsSubstring("4 parameters") && ContainsSubstring("got 3"));
+  for (const std::vector<float>& box : {std::vector<float>{0, 0, 9, 9},
+                                        {1, 0, 8, 9},
+                                        {0, -1, 2, 2},
+                                        {8, 0, 1, 1},
+                                        {0, 0, 0, 4},
+                                        {2e9f, 0, 2e9f, 1}}) {
+    CHECK_THAT(error_of([&] { apply(box); }), ContainsSubstring("inside the image of 8 x 9"));
+  }
+  std::vector<float> few(3);
+  CHECK_THAT(error_of([&] { crops.draw({}, {8, 9, 3}, few); }), ContainsSubstring("got 3"));
   TransformTable table;
   table["Resize"] = [](JsonReader&) { return std::make_shared<Invert>(); };
   CHECK_THAT(error_of([&] { make_pipeline(Json::array(), table); }),
@@ -572,6 +595,10 @@ TEST_CASE("Wrong options are errors that help", "[unit]") {
   CHECK_THAT(message(R"([{"name": "Normalize", "mean": 0.5}])"), ContainsSubstring("\"std\""));
   CHECK_THAT(message(R"([{"name": "Normalize", "mean": 0.5, "std": [0.1, 0, 0.1]}])"),
              ContainsSubstring("std > 0"));
+  CHECK_THAT(message(R"([{"name": "Normalize", "mean": 1e39, "std": 1}])"),
+             ContainsSubstring("finite numbers in \"mean\""));
+  CHECK_THAT(message(R"([{"name": "RandomErasing", "value": [0, 0, -1e39]}])"),
+             ContainsSubstring("finite numbers in \"value\""));
   CHECK_THAT(message(R"({"name": "Normalize"})"), ContainsSubstring("list of transforms"));
   CHECK_THAT(message(R"([3])"), ContainsSubstring("JSON object"));
   CHECK_THAT(error_of([] { make_views(Json::parse("[]")); }), ContainsSubstring("one pipeline"));

@@ -192,7 +192,8 @@ TEST_CASE("A folder keeps the last ones and the best") {
   };
   using Names = std::vector<std::string>;
 
-  const double scores[] = {10, 30, 20, std::nan(""), 25};
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double scores[] = {kInfinity, 30, 20, std::nan(""), kInfinity};
   for (int i = 0; i < 5; ++i) {
     checkpoints.save({.model = &model}, {.step = 100 * (i + 1), .score = scores[i]});
   }
@@ -216,7 +217,8 @@ TEST_CASE("A folder keeps the last ones and the best") {
                          "step-000000450.safetensors", "step-000000500.safetensors"});
   CHECK(reopened.latest() == folder / "step-000000500.safetensors");
 
-  // Names that no step is given are somebody else's.
+  // Names that no step is given are somebody else's, and so are folders.
+  fs::create_directories(folder / "step-000000999.safetensors");
   for (const char* name : {"step-9999.safetensors", "step--00000007.safetensors",
                            "step-0000000999.safetensors", "step-999999999.safetensors.bak"}) {
     std::ofstream(folder / name) << "mine";

@@ -194,6 +194,8 @@ TEST_CASE("Each rule of the format has its error") {
     CHECK_THAT(message, ContainsSubstring(c.message));
     CHECK_THAT(message, ContainsSubstring(fs::path(file).string()));
   }
+  CHECK_THAT(message_of(file, file_of(std::string("{}\0{", 4), 0)),
+             ContainsSubstring("a NUL character"));
   CHECK_THAT(message_of(file, "1234567"), ContainsSubstring("at least 8 bytes"));
   CHECK_THAT(message_of(file, "12345678"), ContainsSubstring("is it a safetensors file?"));
   CHECK_THAT(message_of(file, std::string("\5\0\0\0\0\0\0\0{}", 10)),

@@ -25,11 +25,18 @@
 #include <invar/ops/view.hpp>
 #include <invar/ssl/expander.hpp>
 #include <invar/ssl/information/diagnostics.hpp>
+#include <invar/ssl/objectives/barlow_twins.hpp>
+#include <invar/ssl/objectives/corinfomax.hpp>
 #include <invar/ssl/objectives/mec.hpp>
+#include <invar/ssl/objectives/moco_v3.hpp>
 #include <invar/ssl/objectives/sigreg.hpp>
 #include <invar/ssl/objectives/simclr.hpp>
+#include <invar/ssl/objectives/simsiam.hpp>
+#include <invar/ssl/objectives/supcon.hpp>
 #include <invar/ssl/objectives/swav.hpp>
 #include <invar/ssl/objectives/vibcreg.hpp>
+#include <invar/ssl/objectives/vicreg.hpp>
+#include <invar/ssl/objectives/vicreg_entropy.hpp>
 #include <invar/ssl/objectives/w_mse.hpp>
 #include <nlohmann/json.hpp>
 #include <numbers>
@@ -391,7 +398,30 @@ TEST_CASE("bad options of objectives are named", "[unit]") {
   fails({{"name", "vicreg_logdet"}, {"covariance", 2.0}}, "covariance");  // it has none
   fails({{"name", "corinfomax"}, {"old", -0.1}}, "[0, 1]");
   fails({{"name", "w_mse"}, {"part", 1}}, "part >= 2");
+  fails({{"name", "vicreg"}, {"covariance", -1}}, "[vicreg] expected covariance >= 0, got -1");
+  fails({{"name", "tcr"}, {"rate", -1}}, "[tcr] expected rate >= 0");
+  fails({{"name", "byol_pairdist"}, {"s2", -1}}, "[byol_pairdist] expected s2 >= 0");
   fails({{"name", "barlow_twin"}}, "did you mean \"barlow_twins\"");
+
+  // Those of a program, too, which come from no reader.
+  const double nan = std::nan("");
+  CHECK_THROWS_AS(ssl::Wmse({.part = 0}), Error);
+  CHECK_THROWS_AS(ssl::VibcReg({.iter_norm = 1, .group = 0}), Error);
+  CHECK_THROWS_AS(ssl::iterative_norm(randn({4, 4}), 1, 0), Error);
+  CHECK_THROWS_AS(ssl::SimClr({.temperature = -1}), Error);
+  CHECK_THROWS_AS(ssl::SupCon({.temperature = 0}), Error);
+  CHECK_THROWS_AS(ssl::MocoV3(4, {.temperature = nan}), Error);
+  CHECK_THROWS_AS(ssl::SigReg({.knots = 4}), Error);
+  CHECK_THROWS_AS(ssl::epps_pulley(randn({4, 4}), 1, 3), Error);
+  CHECK_THROWS_AS(ssl::Swav(4, {.prototypes = -1}), Error);
+  CHECK_THROWS_AS(ssl::Swav(4, {.code_views = -1}), Error);
+  CHECK_THROWS_AS(ssl::Mec(4, {.order = 0}), Error);
+  CHECK_THROWS_AS(ssl::CorInfoMax(4, {.views = -1}), Error);
+  CHECK_THROWS_AS(ssl::SimSiam(4, {.hidden = -1}), Error);
+  CHECK_THROWS_AS(ssl::Vicreg({.eps = -1}), Error);
+  CHECK_THROWS_AS(ssl::BarlowTwins({.lambda = nan}), Error);
+  CHECK_THROWS_AS(ssl::VicregEntropy("mine", {.entropy = {ssl::EntropyEstimator::log_det, 1, 0}}),
+                  Error);
 }
 
 TEST_CASE("objectives of one's own, by name", "[unit]") {
@@ -489,6 +519,36 @@ TEST_CASE("Sinkhorn's codes share the prototypes out", "[unit]") {
   CHECK(amax(abs(sharp - 0.5)).item() < 1e-6);
 }
 
+TEST_CASE("Losses of several batches can be added before backward", "[unit]") {
+  for_all([](const Case& c, std::size_t views) {
+    const auto together = make(c), apart = make(c);
+    const auto gradients = [&](ssl::Objective& objective, bool added) {
+      manual_seed(4);
+      ssl::EmbeddedBatch batches[] = {make_batch(c, views, 2), make_batch(c, views, 3)};
+      Tensors inputs;
+      Tensor total;
+      for (ssl::EmbeddedBatch& batch : batches) {
+        batch.epoch = 20;
+        for (const Tensor& z : batch.embeddings) inputs.push_back(z.requires_grad_());
+        const Tensor loss = objective(batch).loss;
+        if (!added) loss.backward();
+        total = total.defined() ? total + loss : loss;
+      }
+      if (added) total.backward();
+      for (const Tensor& p : objective.parameters()) inputs.push_back(p);
+      Tensors found;
+      for (const Tensor& x : inputs) found.push_back(x.grad());
+      return found;
+    };
+    const Tensors a = gradients(*together, true), b = gradients(*apart, false);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      REQUIRE(a[i].defined() == b[i].defined());
+      if (a[i].defined())
+        CHECK(amax(abs(a[i] - b[i])).item() <= 1e-12 * (1 + amax(abs(b[i])).item()));
+    }
+  });
+}
+
 TEST_CASE("SwAV: prototypes have length 1, freeze, and queue", "[unit]") {
   const Case c{{{"name", "swav"}, {"prototypes", 5}, {"queue", 20}, {"queue_epoch", 0}}, true};
   const auto made = make(c);
@@ -535,7 +595,7 @@ TEST_CASE("IterNorm whitens groups of dimensions by themselves", "[unit]") {
         1e-12);
   CHECK(amax(abs(narrow(grouped, 1, 4, 4) - ssl::iterative_norm(narrow(z, 1, 4, 4), 3, 4))).item() <
         1e-12);
-  CHECK_THROWS_WITH(ssl::iterative_norm(z, 3, 3), ContainsSubstring("whose size 3 divides"));
+  CHECK_THROWS_WITH(ssl::iterative_norm(z, 3, 3), ContainsSubstring("groups of 3 for"));
   // Five steps are enough for groups of 32 and far too few for 256 dimensions at once.
   const Tensor wide = randn({4000, 256}, kDouble);
   CHECK(mean(invar::std(ssl::iterative_norm(wide, 5, 32), {0})).item() > 0.88);

@@ -43,6 +43,11 @@ TEST_CASE("Student's t is SciPy's", "[unit]") {
     CHECK_THAT(student_t_quantile(number(record, "p"), number(record, "dof")),
                WithinRel(number(record, "t"), 1e-9) || WithinAbs(number(record, "t"), 1e-12));
   }
+  // Near 0, where four degrees of freedom have density 3/8.
+  CHECK_THAT(student_t_cdf(1e-7, 4) - 0.5, WithinRel(3.75e-8, 1e-7));
+  CHECK_THAT(student_t_cdf(-1e-7, 4) - 0.5, WithinRel(-3.75e-8, 1e-7));
+  CHECK_THAT(student_t_quantile(0.5 + 3.75e-8, 4), WithinRel(1e-7, 1e-7));
+  CHECK(student_t_cdf(1e200, 4) == 1);
 }
 
 TEST_CASE("intervals, permutation tests and rank correlations are SciPy's", "[unit]") {

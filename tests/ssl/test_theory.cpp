@@ -1,8 +1,10 @@
 // What the theory of docs/paper.md says exactly, measured: each case is one statement.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_floating_point.hpp>
 #include <cmath>
 #include <invar/core/autograd/engine.hpp>
+#include <invar/core/philox.hpp>
 #include <invar/nn/container.hpp>
 #include <invar/nn/modules.hpp>
 #include <invar/ops/convert.hpp>
@@ -20,6 +22,7 @@
 #include <invar/ssl/objective.hpp>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <numeric>
 
 using namespace invar;
 using namespace invar::ssl;
@@ -304,38 +307,94 @@ TEST_CASE("VICReg's attainable floor", "[unit]") {
   };
   for (const std::int64_t d : {10, 32}) {
     const VicregFloor floor = vicreg_floor(kN, d);
-    CHECK(floor.alone == 0);
+    CHECK(floor.at_gamma == 0);
     const double least = come_down(randn({kN, d}, kF64), {});
     CHECK(least >= floor.loss * (1 - 1e-12));
     CHECK(least <= floor.loss * 1.01);
   }
 
   // Where the variance counts little, embeddings of unequal variances reach less than those of
-  // equal ones can: started at the orthonormal directions that stand alone and at small others.
-  // Directions 0 to kN - 2 are orthogonal to (1, ..., 1).
+  // equal ones can: started at orthonormal directions of std gamma, and small others in those that
+  // are left or, if none is, across them all. Directions 0 to kN - 2 are orthogonal to (1, ..., 1).
   const Tensor directions = eigh(ones({kN, kN}, kF64)).vectors * std::sqrt(kN - 1.0);
-  for (const std::int64_t d : {10, 32}) {
-    const Vicreg::Options even{.variance = 1, .covariance = 1};
+  for (const auto& [d, weight] : {std::pair{8, 5.0}, {9, 5.0}, {10, 1.0}, {32, 1.0}}) {
+    const Vicreg::Options even{.variance = weight, .covariance = weight};
     const VicregFloor floor = vicreg_floor(kN, d, even);
-    CAPTURE(d, floor.alone, floor.std);
-    REQUIRE(floor.alone > 0);
-    const std::int64_t left = kN - 1 - floor.alone;
-    const Tensor others = matmul(narrow(directions, 1, floor.alone, left),
-                                 normalize(randn({left, d - floor.alone}, kF64), 0)) *
-                          floor.std;
-    const double least = come_down(cat({narrow(directions, 1, 0, floor.alone), others}, 1), even);
+    const std::int64_t at_gamma = floor.at_gamma, left = kN - 1 - at_gamma;
+    CAPTURE(d, at_gamma, floor.std);
+    REQUIRE(at_gamma > 0);
+    REQUIRE(left >= 0);
+    const Tensor others_span =
+        left > 0 ? narrow(directions, 1, at_gamma, left) : narrow(directions, 1, 0, kN - 1);
+    const Tensor others =
+        matmul(others_span, normalize(randn({others_span.size(1), d - at_gamma}, kF64), 0)) *
+        floor.std;
+    const double least = come_down(cat({narrow(directions, 1, 0, at_gamma), others}, 1), even);
     CHECK(least >= floor.loss * (1 - 1e-12));
     CHECK(least <= floor.loss * 1.01);
     const double k = static_cast<double>(d) / (kN - 1) - 1,
                  t = std::min(1.0, std::cbrt(1 / (8 * k)));
-    CHECK(least < 0.97 * (1 - t + 2 * k * std::pow(t, 4)));
+    CHECK(least < 0.97 * weight * (1 - t + 2 * k * std::pow(t, 4)));
   }
   // .79 and .45, where equal variances reach .80 and .63.
   CHECK_THAT(vicreg_floor(256, 2048, {.variance = 1, .covariance = 1, .eps = 0}).loss,
              WithinAbs(0.7918, 1e-4));
   CHECK_THAT(vicreg_floor(256, 512, {.variance = 1, .covariance = 1, .eps = 0}).loss,
              WithinAbs(0.4540, 1e-4));
-  CHECK(vicreg_floor(256, 512, {.variance = 16}).alone == 0);
+  CHECK(vicreg_floor(256, 512, {.variance = 16}).at_gamma == 0);
+
+  // One dimension for one direction, and all others dead.
+  const VicregFloor pair = vicreg_floor(2, 2, {.variance = 1, .covariance = 25});
+  CHECK(pair.at_gamma == 1);
+  CHECK_THAT(pair.std, WithinRel(0.01, 1e-12));
+  CHECK_THAT(pair.loss, WithinRel(0.99 / 2, 1e-12));
+}
+
+// Whatever the weights, random variances cost as much at least: what they cost is known (Schur and
+// Horn).
+TEST_CASE("No variances beat VICReg's floor", "[unit]") {
+  Philox random(7, 0, 0);
+  const auto uniform = [&](double low, double high) {
+    return low + (high - low) * random.uniform();
+  };
+  double nearest = 1e9;
+  for (int trial = 0; trial < 300; ++trial) {
+    const std::int64_t n = 2 + random.below(7), d = n + random.below(5);
+    const Vicreg::Options o{.variance = std::exp(uniform(-2, 4)),
+                            .covariance = std::exp(uniform(-2, 3)),
+                            .gamma = uniform(0.5, 2),
+                            .eps = std::exp(uniform(-9, -3))};
+    const VicregFloor floor = vicreg_floor(n, d, o);
+    for (int i = 0; i < 200; ++i) {
+      // Of three kinds, as the floor's are of two: at gamma, at one smaller std, anywhere.
+      const double most = o.gamma * o.gamma - o.eps;
+      const double small = uniform(0, 1) * uniform(0, 1) * most;
+      const auto at_gamma = static_cast<std::int64_t>(random.below(static_cast<std::uint32_t>(d)));
+      std::vector<double> x(static_cast<std::size_t>(d), small);
+      std::fill_n(x.begin(), at_gamma, most);
+      if (i % 2 == 0) x[static_cast<std::size_t>(at_gamma)] = uniform(small, most);
+      double left = std::accumulate(x.begin(), x.end(), 0.0), squares = 0, loss = 0;
+      for (std::int64_t u = 0;; ++u) {
+        const double next = x[static_cast<std::size_t>(u)],
+                     directions = static_cast<double>(n - 1 - u);
+        if (directions * next <= left * (1 + 1e-12)) {
+          if (directions > 0) squares += left * left / directions;
+          break;
+        }
+        squares += next * next;
+        left -= next;
+      }
+      for (const double v : x) {
+        loss +=
+            o.variance * std::max(0.0, o.gamma - std::sqrt(v + o.eps)) - 2 * o.covariance * v * v;
+      }
+      loss = (loss + 2 * o.covariance * squares) / static_cast<double>(d);
+      CAPTURE(n, d, o.variance, o.covariance, o.gamma, o.eps, floor.at_gamma, floor.std, at_gamma);
+      REQUIRE(loss >= floor.loss - 1e-9 * (1 + floor.loss));
+      if (at_gamma == floor.at_gamma) nearest = std::min(nearest, loss / floor.loss);
+    }
+  }
+  CHECK(nearest < 1.001);  // it was searched where the floor is
 }
 
 // --- 1.7: other methods' estimates of the entropy ------------------------------------------------
