@@ -10,7 +10,8 @@ The verdicts:
                                unresolved: no sign is picked out of many
   several objectives           the same with intervals of 1 - .05/m for the m comparisons of the data set
   variants of one figure       the same, and the permutation p times their number at most .05, else unresolved
-  a claim of several terms     no, too, if one interval lies below 0 when corrected for their number
+  a claim of several parts     no, too, if one interval lies below 0 when corrected for their number (of sizes of noise,
+                               of terms, of estimates times variants): what is claimed of all of them is refuted by one
   exactly normal               no if the share of rejected units is above a normal's, and above the linear control's
                                where there is one, with 95 % certainty in every group (the control shares the noise,
                                whose error the seeds' intervals do not have); never yes: not to be rejected is no evidence
@@ -37,7 +38,7 @@ NULL = {128: (1.64, 0.506), 512: (1.28, 0.504), 2048: (1.11, 0.501)}
 # Where the tuning was not equal in foresight.
 FORESIGHT = {"vicreg_pairdist": "its first grid (23, 11.5, 46) had collapsed on Fashion-MNIST and was replaced",
              "byol": "its third setting was chosen when two had been seen on Fashion-MNIST",
-             "swav": "50 and 100 prototypes with eps .05 had collapsed on CIFAR-10 (JPEG q75), 28.7 and 29.8 % on held-out "
+             "swav, CIFAR-10 (JPEG q75)": "50 and 100 prototypes with eps .05 had collapsed on CIFAR-10 (JPEG q75), 28.7 and 29.8 % on held-out "
                      "images, and were replaced by smaller eps"}
 DIGITISED = ("[S23]: VICReg .320 and SimCLR .190 at sigma .01, .086 and .037 at .80; [S22]: .127 and .090 at .1, "
              ".012 and .008 at .79")
@@ -87,11 +88,21 @@ def interval(low: float, high: float) -> list[float]:
     return [float(f"{low:.3g}"), float(f"{high:.3g}")]
 
 
-def verdict(intervals: list) -> str:
-    """Of "above 0 everywhere"."""
+def verdict(intervals: list, corrected: list = ()) -> str:
+    """Of "above 0 everywhere", which one of the intervals that are corrected for their number refutes, too."""
     if all(low > 0 for low, _ in intervals):
         return "yes"
-    return "no" if all(high < 0 for _, high in intervals) else "unresolved"
+    refuted = all(high < 0 for _, high in intervals) or any(high < 0 for _, high in corrected)
+    return "no" if refuted else "unresolved"
+
+
+def welch(a: dict, b: dict, comparisons: int) -> list[float]:
+    """The interval of the mean of a less that of b as one of so many comparisons; Student's of each, of 95 %, are known."""
+    quantile = runpy.run_path(str(ROOT / "scripts" / "experiments"))["t_quantile"]
+    variances = [((row["high"] - row["low"]) / 2 / quantile(row["networks"] - 1, 0.975)) ** 2 for row in (a, b)]
+    dof = sum(variances) ** 2 / sum(v * v / (row["networks"] - 1) for v, row in zip(variances, (a, b)))
+    half = quantile(dof, 1 - 0.025 / comparisons) * math.sqrt(sum(variances))
+    return interval(a["mean"] - b["mean"] - half, a["mean"] - b["mean"] + half)
 
 
 def rows_of(analysis: dict, experiment: str, table: str) -> list[dict]:
@@ -173,7 +184,7 @@ def normal(analysis: dict) -> dict | None:
     why = (f"a normal's share below .01 is {null(draws[0])}"
            + (f" and its mean p {number(NULL[draws[0]][1])}" if draws[0] in NULL else "")
            + (", in parentheses a linear network's, whose outputs are normal" if "linear" in rejected else "")
-           + f": exact normality fails already here, by little. At sigma {number(noisy)} "
+           + f": exact normality fails already here. At sigma {number(noisy)} "
              f"{line('rejected', 100, sigma=noisy)} % are rejected")
     for other in draws[1:]:
         if where(tables["rejected"], **{**at, "draws": other}):
@@ -225,16 +236,24 @@ def normality(analysis: dict, output: str) -> dict | None:
             why += f"; with {other} draws ({images} images) the same sign at {same} of {count}"
     networks = where(rows_of(analysis, "normality", "networks"), output=output, draws=draws[0])
     if networks[0]["images"] < 200:
-        why += f"; {networks[0]['images']} images, where the protocol has 200"
+        why += (f"; {networks[0]['images']} images, where the protocol has 200, the same for all networks: what other images "
+                "would give is in no interval")
     dropped = [max(row["dropped"] / (row["dropped"] + row["units"]) for row in where(networks, group=group))
                for group in ("vicreg", "simclr")]
     why += (f"; of units {number(100 * dropped[0], 2)} % (VICReg) and {number(100 * dropped[1], 2)} % (SimCLR) had no "
-            "variance at most. The published figures disagree with each other, so only the direction is compared")
+            "variance at most")
+    if output == "encoder":
+        why += ". The published figures disagree with each other, so only the direction is compared"
     intervals = [interval(row["low"], row["high"]) for row in rows]
+    corrected = [welch(*(where(means, group=group, sigma=sigma)[0] for group in ("vicreg", "simclr")), len(sigmas))
+                 for sigma in sigmas]
+    below = [number(sigma) for sigma, (_, high) in zip(sigmas, corrected) if high < 0]
+    if below and not all(high < 0 for _, high in intervals):
+        why += f". Corrected for {len(sigmas)} sizes of noise the interval lies below 0 at sigma {', '.join(below)}"
     return {"ours": f"VICReg less SimCLR, mean p at sigma {'/'.join(number(s) for s in sigmas)}: "
                     + ", ".join(signed(row["difference"]) for row in rows),
             "ci95": intervals, "seeds": rows[0]["networks"], "n": networks[0]["images"],
-            "agrees": verdict(intervals), "why": why}
+            "agrees": verdict(intervals, corrected), "why": why}
 
 
 def overlap(analysis: dict) -> dict | None:
@@ -243,7 +262,9 @@ def overlap(analysis: dict) -> dict | None:
         return None
     settings = analysis["settings"]["overlap"]
     noisy = where(rows_of(analysis, "overlap", "overlap"), sigma=max(settings["sigmas"]))
-    return {"ours": ", ".join(number(row["overlap"], 2) for row in rows), "ci95": None, "seeds": 1,
+    # Too small for a double.
+    small = lambda row: number(row["overlap"], 2) if row["overlap"] > 0 else "<1e-300"
+    return {"ours": ", ".join(map(small, rows)), "ci95": None, "seeds": 1,
             "n": settings["queries"], "agrees": "yes" if rows[-1]["overlap"] < 0.01 else "no",
             "why": f"distances {', '.join(number(row['distance']) for row in rows)} (divided by the root of the "
                    f"dimension: {', '.join(number(row['distance_per_sqrt_dimension'], 2) for row in rows)}) of "
@@ -284,6 +305,12 @@ def entropy(analysis: dict, output: str, form: str) -> dict | None:
     why = (f"of log n = {number(math.log(images))}: {', '.join(means)}; permutation p "
            + "/".join(number(row["p"], 2) for row in rows)
            + ("" if resolved else ", of which four times the larger, for the four variants of one figure, is above .05"))
+    of = lambda group, bound: where(last, group=group, bound=bound)[0]
+    corrected = [(row["bound"], welch(of("vicreg", row["bound"]), of("simclr", row["bound"]), 4 * len(rows)))
+                 for row in rows if 4 * row["p"] <= 0.05]
+    if not resolved:
+        why += "".join(f"; but the {bound} estimate's difference, corrected for {len(rows)} estimates in four variants, is "
+                       f"{cell(ends)}: not by both" for bound, ends in corrected if ends[1] < 0)
     if itself:
         low, high = interval(itself[0]["low"], itself[0]["high"])
         why += (f"; of the entropies themselves, by Monte Carlo, VICReg's less SimCLR's is "
@@ -302,7 +329,7 @@ def entropy(analysis: dict, output: str, form: str) -> dict | None:
         why += f". The upper estimates are within {number(left, 2)} of their ceiling, log n, where they tell little apart"
     return {"ours": f"VICReg less SimCLR in nats: {differences}", "ci95": intervals,
             "seeds": rows[0]["networks"], "n": images,
-            "agrees": verdict(intervals) if resolved else "unresolved", "why": why}
+            "agrees": verdict(intervals if resolved else [(-math.inf, math.inf)], [ends for _, ends in corrected]), "why": why}
 
 
 def bound(analysis: dict) -> dict | None:
@@ -368,9 +395,8 @@ def correlation(analysis: dict) -> dict | None:
     others = sorted((row for row in rows if row not in terms and row["diagnostic"] != "knn"),
                     key=lambda row: -abs(row["rho"]))
     intervals = [fisher(row["rho"], row["encoders"]) for row in terms]
-    below = verdict([[-high, -low] for low, high in intervals])
-    if any(fisher(row["rho"], row["encoders"], 1 - 0.05 / len(terms))[0] > 0 for row in terms):
-        below = "no"
+    below = verdict(*([[-high, -low] for low, high in some] for some in (
+        intervals, [fisher(row["rho"], row["encoders"], 1 - 0.05 / len(terms)) for row in terms])))
     name = lambda row: f"{row['diagnostic'].removeprefix('bound_').replace('_', ' ')} {signed(row['rho'])}"
 
     def of_fewer(rows: list[dict], most: int) -> str:
@@ -423,13 +449,18 @@ def from_analysis(analysis: dict) -> dict[str, dict]:
                    if row["seed"] is not None and row["network"] not in measured]
         if result and lacking:
             result["why"] += f". Not measured for it: {', '.join(lacking)}"
-    planned = {objective["name"]: objective["seeds"] for objective in grid["objectives"]}
-    left = {name: planned[group] - sum(row["group"] == group for row in analysis["networks"])
-            for group, name in (("vicreg", "VICReg"), ("simclr", "SimCLR"))}
-    if words := " and ".join(f"{count} of {name}" for name, count in left.items() if count > 0):
-        for claim, result in zip(claims, results):
-            if result and "hardly overlap" not in claim:  # no network enters
-                result["why"] += f". More seeds are planned, not run: {words}"
+    supervised = json.loads((ROOT / "examples" / "grids" / f"supervised_{DATA[label]}.json").read_text())
+    planned = {objective["name"]: objective["seeds"] for objective in grid["objectives"] + supervised["objectives"]}
+    names = {"vicreg": "VICReg", **OBJECTIVES, "supcon": "SupCon"}
+    left = {group: seeds - sum(row["group"] == group for row in analysis["networks"]) for group, seeds in planned.items()}
+    for claim, result in zip(claims, results):
+        # Which networks enter: none, those of all objectives, or two groups and the control.
+        groups = ([] if "hardly overlap" in claim else planned if claim in claims[-2:] else
+                  ["vicreg", "simclr", "supcon"] if "more nearly normal" in claim else ["vicreg", "simclr"])
+        if claim == claims[-1]:
+            groups = [group for group in planned if group != "supcon"]
+        if result and (words := ", ".join(f"{left[group]} of {names[group]}" for group in groups if left[group] > 0)):
+            result["why"] += f". More seeds are planned, not run: {words}"
     return {claim: result for claim, result in zip(claims, results) if result}
 
 
@@ -438,7 +469,7 @@ def better(label: str, objective: str) -> dict:
     place = ", in the place of variance and covariance terms," if estimator else ""
     return row(f"{OBJECTIVES[objective]}{place} has a better linear accuracy than VICReg: {label}, width 16, 10 epochs",
                "[S23], estimators table" if estimator else "ours: other objectives by the same recipe",
-               f"scripts/experiments examples/grids/estimators_{DATA[label]}.json summary",
+               f"scripts/experiments examples/grids/estimators_{DATA[label]}.json summary; scripts/claims --fill",
                standing="mem" if estimator else "none")
 
 
@@ -484,7 +515,7 @@ def from_cells(cells: list[dict]) -> tuple[list[dict], dict[str, dict]]:
             of_all = paired("linear", 1 - 0.025 / len(OBJECTIVES))[1]
             average = lambda o: f"{sum(scores[o][seed]['linear'] for seed in seeds) / n:.2f}"
             left = planned[objective]["seeds"] - n
-            foresight = f"; {FORESIGHT[objective]}" if objective in FORESIGHT else ""
+            foresight = "".join(f"; {FORESIGHT[key]}" for key in (objective, f"{objective}, {label}") if key in FORESIGHT)
             results[blank["claim"]] = {
                 "ours": f"{mean:+.2f} points, paired by seed", "ci95": ci95, "seeds": n, "n": 10000,
                 "agrees": verdict([of_all]),

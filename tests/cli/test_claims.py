@@ -26,6 +26,8 @@ def test_file() -> list[str]:
     found += problems([good]) + problems(fill([good], []))
     if json.loads(to_text([good])) != [good] or number(-0.0123) != "-.0123" or signed(0.5) != "+.5":
         found.append("to_text, number")
+    if verdict([[-1, 1], [-2, -1]], [[-1.5, 1.5], [-3, -0.5]]) != "no":
+        found.append("verdict of what one part refutes")
     cases = ([[1, 2], [1, 2]], [[-2, -1], [-2, -1]], [[-2, -1], [1, 2]], [[-1, 1], [1, 2]])
     if [verdict(v) for v in cases] != ["yes", "no", "unresolved", "unresolved"]:
         found.append("verdict")
@@ -38,7 +40,8 @@ def test_entropy() -> list[str]:
         verdicts = [{**key, "a": "vicreg", "b": "simclr", "bound": bound, "difference": v - s, "low": v - s - 0.1,
                      "high": v - s + 0.1, "p": 0.01, "networks": 5}
                     for bound, v, s in zip(bounds, vicreg, simclr)]
-        last = [{**key, "group": group, "bound": bound, "mean": mean} for group, means in
+        last = [{**key, "group": group, "bound": bound, "mean": mean, "low": mean - 0.07, "high": mean + 0.07,
+                 "networks": 5} for group, means in
                 (("vicreg", vicreg), ("simclr", simclr)) for bound, mean in zip(bounds, means)]
         return entropy({"settings": {"entropy": {"images": 100}}, "experiments": [
             {"name": "entropy", "tables": [{"name": "verdicts", "rows": verdicts},
@@ -48,8 +51,9 @@ def test_entropy() -> list[str]:
     for vicreg, simclr, agrees, says in (((7, 5), (6, 4), "yes", "bounds overlap"),
                                          ((7, 5), (4, 3), "yes", "differ as well"),
                                          ((4, 3), (7, 5), "no", "differ as well"),
-                                         ((7, 4), (6, 5), "unresolved", "bounds overlap"),
-                                         ((7, 4, 6), (6, 5, 5.5), "unresolved", "Carlo, VICReg's less SimCLR's is +.5 [0.4")):
+                                         ((7, 4.95), (6, 5), "unresolved", "bounds overlap"),
+                                         ((7, 4), (6, 5), "no", "bounds overlap"),
+                                         ((7, 4.95, 6), (6, 5, 5.5), "unresolved", "Carlo, VICReg's less SimCLR's is +.5 [0.4")):
         result = of(vicreg, simclr)
         if result["agrees"] != agrees or says not in result["why"]:
             found.append(f"entropy of {vicreg} and {simclr}: {result}")
