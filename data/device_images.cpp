@@ -1,4 +1,5 @@
 #include <invar/data/device_images.hpp>
+#include <invar/data/transforms.hpp>
 #include <invar/ops/convert.hpp>
 
 namespace invar {
@@ -16,6 +17,7 @@ DeviceImages::DeviceImages(const Dataset& dataset, Device gpu) {
   std::vector<std::int64_t> offsets;
   std::vector<std::int32_t> sizes;
   bytes.reserve(static_cast<std::size_t>(dataset.size()) * dataset.shape().size());
+  const ImageShape promised = dataset.shape();
   Sample sample;
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
     dataset.read(i, sample);
@@ -23,6 +25,12 @@ DeviceImages::DeviceImages(const Dataset& dataset, Device gpu) {
     offsets.push_back(static_cast<std::int64_t>(bytes.size()));
     sizes.insert(sizes.end(), {image.shape.height, image.shape.width});
     check_image("DeviceImages", image);
+    ImageShape expected = promised;
+    if (!is_known(promised)) expected = {image.shape.height, image.shape.width, promised.channels};
+    check(image.shape == expected, "DeviceImages",
+          "expected images [{},{},{}], as Dataset::shape() says, got [{},{},{}]", promised.height,
+          promised.width, promised.channels, image.shape.height, image.shape.width,
+          image.shape.channels);
     bytes.insert(bytes.end(), image.pixels.begin(), image.pixels.end());
     shapes_.push_back(image.shape);
     labels_.push_back(sample.label);

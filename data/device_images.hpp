@@ -10,7 +10,7 @@ namespace invar {
 
 class DeviceImages {
  public:
-  /// Reads every sample once.
+  /// Reads every sample once. Error for one that is not of the shape that the data set tells.
   DeviceImages(const Dataset& dataset, Device gpu);
 
   const StoredImages& stored() const { return stored_; }

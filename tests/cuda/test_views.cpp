@@ -154,6 +154,31 @@ TEST_CASE("A pipeline's views lie within one level of the CPU's", "[cuda]") {
   CHECK(compare(pictures(100, {28, 28, 1}, false), Json::parse("[[], []]")) == 0);
 }
 
+TEST_CASE("Images of another shape than their data set's are refused", "[cuda]") {
+  skip_without_gpu();
+  class Other : public Dataset {
+   public:
+    explicit Other(ImageShape promised) : promised_(promised) {}
+    std::int64_t size() const override { return 4; }
+    ImageShape shape() const override { return promised_; }
+    const std::vector<std::string>& classes() const override { return none_; }
+    void read(std::int64_t i, Sample& sample) const override {
+      sample.image = picture({4, 16, 1}, static_cast<std::uint64_t>(i));
+    }
+
+   private:
+    ImageShape promised_;
+    std::vector<std::string> none_;
+  };
+  const std::vector<Pipeline> views =
+      make_views(Json::parse(R"([{"name": "RandomResizedCrop", "size": 4}])"));
+  for (const ImageShape promised : {ImageShape{8, 8, 1}, {4, 16, 3}, {0, 0, 3}}) {
+    CHECK_THROWS_WITH(
+        Loader(std::make_shared<Other>(promised), views, {.batch_size = 2, .device = kGpu}),
+        Catch::Matchers::ContainsSubstring("as Dataset::shape() says, got [4,16,1]"));
+  }
+}
+
 TEST_CASE("What only the CPU can make is made there and copied", "[cuda]") {
   skip_without_gpu();
   const DatasetPtr images = pictures(64, {9, 8, 3}, false);
