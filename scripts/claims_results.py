@@ -26,6 +26,7 @@ import statistics
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXPERIMENTS = runpy.run_path(str(ROOT / "scripts" / "experiments"))
 KEYS = ["claim", "source", "command", "ours", "ci95", "seeds", "n", "published", "published_standing",
         "agrees", "why"]
 DATA = {"Fashion-MNIST": "fashion_mnist", "CIFAR-10 (JPEG q75)": "cifar10_q75"}
@@ -38,8 +39,8 @@ NULL = {128: (1.64, 0.506), 512: (1.28, 0.504), 2048: (1.11, 0.501)}
 # Where the tuning was not equal in foresight.
 FORESIGHT = {"vicreg_pairdist": "its first grid (23, 11.5, 46) had collapsed on Fashion-MNIST and was replaced",
              "byol": "its third setting was chosen when two had been seen on Fashion-MNIST",
-             "swav, CIFAR-10 (JPEG q75)": "50 and 100 prototypes with eps .05 had collapsed on CIFAR-10 (JPEG q75), 28.7 and 29.8 % on held-out "
-                     "images, and were replaced by smaller eps"}
+             "swav, CIFAR-10 (JPEG q75)": "50 and 100 prototypes with eps .05 had collapsed on CIFAR-10 (JPEG q75), 28.7 and "
+                                          "29.8 % on held-out images, and were replaced by smaller eps"}
 DIGITISED = ("[S23]: VICReg .320 and SimCLR .190 at sigma .01, .086 and .037 at .80; [S22]: .127 and .090 at .1, "
              ".012 and .008 at .79")
 
@@ -98,7 +99,7 @@ def verdict(intervals: list, corrected: list = ()) -> str:
 
 def welch(a: dict, b: dict, comparisons: int) -> list[float]:
     """The interval of the mean of a less that of b as one of so many comparisons; Student's of each, of 95 %, are known."""
-    quantile = runpy.run_path(str(ROOT / "scripts" / "experiments"))["t_quantile"]
+    quantile = EXPERIMENTS["t_quantile"]
     variances = [((row["high"] - row["low"]) / 2 / quantile(row["networks"] - 1, 0.975)) ** 2 for row in (a, b)]
     dof = sum(variances) ** 2 / sum(v * v / (row["networks"] - 1) for v, row in zip(variances, (a, b)))
     half = quantile(dof, 1 - 0.025 / comparisons) * math.sqrt(sum(variances))
@@ -306,11 +307,11 @@ def entropy(analysis: dict, output: str, form: str) -> dict | None:
            + "/".join(number(row["p"], 2) for row in rows)
            + ("" if resolved else ", of which four times the larger, for the four variants of one figure, is above .05"))
     of = lambda group, bound: where(last, group=group, bound=bound)[0]
-    corrected = [(row["bound"], welch(of("vicreg", row["bound"]), of("simclr", row["bound"]), 4 * len(rows)))
-                 for row in rows if 4 * row["p"] <= 0.05]
+    refuted = [(row["bound"], ends) for row in rows if 4 * row["p"] <= 0.05
+               and (ends := welch(of("vicreg", row["bound"]), of("simclr", row["bound"]), 4 * len(rows)))[1] < 0]
     if not resolved:
         why += "".join(f"; but the {bound} estimate's difference, corrected for {len(rows)} estimates in four variants, is "
-                       f"{cell(ends)}: not by both" for bound, ends in corrected if ends[1] < 0)
+                       f"{cell(ends)}: not by both" for bound, ends in refuted)
     if itself:
         low, high = interval(itself[0]["low"], itself[0]["high"])
         why += (f"; of the entropies themselves, by Monte Carlo, VICReg's less SimCLR's is "
@@ -329,7 +330,7 @@ def entropy(analysis: dict, output: str, form: str) -> dict | None:
         why += f". The upper estimates are within {number(left, 2)} of their ceiling, log n, where they tell little apart"
     return {"ours": f"VICReg less SimCLR in nats: {differences}", "ci95": intervals,
             "seeds": rows[0]["networks"], "n": images,
-            "agrees": verdict(intervals if resolved else [(-math.inf, math.inf)], [ends for _, ends in corrected]), "why": why}
+            "agrees": "no" if refuted else verdict(intervals) if resolved else "unresolved", "why": why}
 
 
 def bound(analysis: dict) -> dict | None:
@@ -453,13 +454,17 @@ def from_analysis(analysis: dict) -> dict[str, dict]:
     planned = {objective["name"]: objective["seeds"] for objective in grid["objectives"] + supervised["objectives"]}
     names = {"vicreg": "VICReg", **OBJECTIVES, "supcon": "SupCon"}
     left = {group: seeds - sum(row["group"] == group for row in analysis["networks"]) for group, seeds in planned.items()}
+
+    def entering(claim: str) -> list[str]:
+        """The groups whose networks a row is about."""
+        if "hardly overlap" in claim:
+            return []
+        if claim in claims[-2:]:  # supervised ones do not enter correlations
+            return [group for group in planned if claim == claims[-2] or group != "supcon"]
+        return ["vicreg", "simclr"] + ["supcon"] * ("more nearly normal" in claim)
+
     for claim, result in zip(claims, results):
-        # Which networks enter: none, those of all objectives, or two groups and the control.
-        groups = ([] if "hardly overlap" in claim else planned if claim in claims[-2:] else
-                  ["vicreg", "simclr", "supcon"] if "more nearly normal" in claim else ["vicreg", "simclr"])
-        if claim == claims[-1]:
-            groups = [group for group in planned if group != "supcon"]
-        if result and (words := ", ".join(f"{left[group]} of {names[group]}" for group in groups if left[group] > 0)):
+        if result and (words := ", ".join(f"{left[g]} of {names[g]}" for g in entering(claim) if left[g] > 0)):
             result["why"] += f". More seeds are planned, not run: {words}"
     return {claim: result for claim, result in zip(claims, results) if result}
 
@@ -475,7 +480,7 @@ def better(label: str, objective: str) -> dict:
 
 def from_cells(cells: list[dict]) -> tuple[list[dict], dict[str, dict]]:
     """Rows without and results with numbers, of the grids of scripts/experiments."""
-    student = runpy.run_path(str(ROOT / "scripts" / "experiments"))["interval"]
+    student = EXPERIMENTS["interval"]
     tuned = {(c["grid"], c["objective"], c["setting"]): c["linear"] for c in cells if c["tuning"]}
     cells = [c for c in cells if not c["tuning"]]
     blanks, results = [], {}

@@ -60,7 +60,8 @@ class Refusals(SmallRun):
                   "training": {**self.config["training"], "joint_views": True}})):
             self.fails(message, "pretrain", self.with_config(**changes), "--out", run)
             self.assertFalse(run.exists(), message)
-        for text, message in (("[]", "a JSON object"), ('{"seed": 1}\0{', "a NUL character"), ("null", "a JSON object"), ("", "line 1"),
+        for text, message in (("[]", "a JSON object"), ("null", "a JSON object"), ("", "line 1"),
+                              ('{"seed": 1}\0{', "a NUL character"),
                               ('{"seed": 1e400}', "1e400"), ('{"test_veiw": []}', 'the key "data"'),
                               ('{"seed": ' + "[" * 200000 + "]" * 200000 + "}", "100 levels")):
             path = self.folder / "odd.json"
@@ -236,6 +237,10 @@ class Refusals(SmallRun):
         for program, *arguments in (("evaluate",), ("embed", "--out", self.folder / "diverged"),
                                     ("analyze", "--out", self.folder / "diverged", "--group")):
             self.fails("finite weights, got NaN", program, *arguments, broken)
+        # Finite ones can still be too large for what follows.
+        weights[-4:] = struct.pack("<f", 3e38)
+        broken.write_bytes(weights)
+        self.fails("finite features, got NaN", "evaluate", broken)
         self.fails("lower the learning rate", "evaluate", self.reference / "encoder.safetensors", "--lr", "1e30")
 
     def test_files_that_cannot_be_written_are_told_before_the_work(self) -> None:
