@@ -30,7 +30,7 @@ ObjectiveOutput BarlowTwins::compute(const EmbeddedBatch& batch) {
 }
 
 BarlowTwins::BarlowTwins(const Options& options) : Objective("barlow_twins"), options_(options) {
-  check_weights(name(), {{"lambda", options.lambda}, {"scale", options.scale}});
+  check_not_negative(name(), {{"lambda", options.lambda}, {"scale", options.scale}});
   check(options.eps > 0, name(), "expected eps > 0, got {}: the square root needs it", options.eps);
 }
 

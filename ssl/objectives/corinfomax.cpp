@@ -14,7 +14,7 @@ namespace invar::ssl {
 
 CorInfoMax::CorInfoMax(std::int64_t dim, const Options& options)
     : Objective("corinfomax"), options_(options) {
-  check_weights(name(), {{"invariance", options.invariance}});
+  check_not_negative(name(), {{"invariance", options.invariance}});
   check(options.old >= 0 && options.old <= 1, name(), "expected old in [0, 1], got {}",
         options.old);
   check(options.eps >= 0, name(), "expected eps >= 0, got {}", options.eps);

@@ -21,7 +21,7 @@ Tensor mean_entropy(const Tensors& views, const EntropyTerm& term) {
 }
 
 void check_entropy_term(const std::string& objective, const EntropyTerm& term) {
-  check_weights(objective, {{"entropy", term.weight}});
+  check_not_negative(objective, {{"entropy", term.weight}});
   if (term.estimator == EntropyEstimator::log_det) {
     check(
         term.beta > 0, objective,

@@ -9,10 +9,10 @@
 
 namespace invar::ssl {
 
-void check_weights(const std::string& objective,
-                   std::initializer_list<std::pair<const char*, double>> weights) {
-  for (const auto& [name, weight] : weights) {
-    check(weight >= 0, objective, "expected {} >= 0, got {}", name, weight);
+void check_not_negative(const std::string& objective,
+                        std::initializer_list<std::pair<const char*, double>> options) {
+  for (const auto& [name, value] : options) {
+    check(value >= 0, objective, "expected {} >= 0, got {}", name, value);
   }
 }
 

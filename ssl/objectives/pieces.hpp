@@ -11,10 +11,9 @@
 
 namespace invar::ssl {
 
-/// Error naming `objective` and the first of these weights of a loss's terms that is below 0 or
-/// NaN.
-void check_weights(const std::string& objective,
-                   std::initializer_list<std::pair<const char*, double>> weights);
+/// Error naming `objective` and the first of these options that is below 0 or NaN.
+void check_not_negative(const std::string& objective,
+                        std::initializer_list<std::pair<const char*, double>> options);
 
 /// Mean of f(a, b) over all pairs of views a < b, for an f that is symmetric.
 Tensor mean_over_pairs(std::size_t views,

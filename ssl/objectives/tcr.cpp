@@ -23,7 +23,7 @@ ObjectiveOutput Tcr::compute(const EmbeddedBatch& batch) {
 }
 
 Tcr::Tcr(const Options& options) : Objective("tcr"), options_(options) {
-  check_weights(name(), {{"similarity", options.similarity}, {"rate", options.rate}});
+  check_not_negative(name(), {{"similarity", options.similarity}, {"rate", options.rate}});
   check(options.eps > 0, name(), "expected eps > 0, got {}", options.eps);
 }
 

@@ -52,9 +52,9 @@ ObjectiveOutput VibcReg::compute(const EmbeddedBatch& batch) {
 }
 
 VibcReg::VibcReg(const Options& options) : Objective("vibcreg"), options_(options) {
-  check_weights(name(), {{"invariance", options.invariance},
-                         {"variance", options.variance},
-                         {"covariance", options.covariance}});
+  check_not_negative(name(), {{"invariance", options.invariance},
+                              {"variance", options.variance},
+                              {"covariance", options.covariance}});
   check(options.iter_norm >= 0 && options.group >= 1, name(),
         "expected iter_norm >= 0 and group >= 1, got {} and {}", options.iter_norm, options.group);
 }

@@ -59,10 +59,10 @@ std::optional<double> Vicreg::floor(std::int64_t n, std::int64_t d) const {
 }
 
 Vicreg::Vicreg(const Options& options) : Objective("vicreg"), options_(options) {
-  check_weights(name(), {{"invariance", options.invariance},
-                         {"variance", options.variance},
-                         {"covariance", options.covariance},
-                         {"gamma", options.gamma}});
+  check_not_negative(name(), {{"invariance", options.invariance},
+                              {"variance", options.variance},
+                              {"covariance", options.covariance},
+                              {"gamma", options.gamma}});
   check(options.eps > 0, name(), "expected eps > 0, got {}: the square root needs it", options.eps);
 }
 
